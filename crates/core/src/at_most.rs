@@ -102,6 +102,14 @@ impl AtMost {
         self.slice_us
     }
 
+    /// Multiplies the tokens by `factor`.
+    ///
+    /// # Errors
+    /// When the product is not possible.
+    pub fn times(&self, factor: u64) -> Result<Self, AtMostError> {
+        Self::new(self.tokens.saturating_mul(factor), self.period())
+    }
+
     /// Returns one of `shares` equal parts of this limit: what one of that many replicas may admit
     /// alone. It is at least one token; 0 `shares` count as 1.
     #[must_use]

@@ -254,7 +254,8 @@ impl fmt::Debug for Tagger {
 }
 
 /// The short name of a limit, for the keys of its buckets: its name when that has at most eight
-/// bytes, otherwise `~` and seven characters of its hash.
+/// bytes, otherwise `~` and seven characters of its hash. A limit that is no token bucket has a
+/// hash of its name and its algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitKey {
     bytes: [u8; LimitKey::MAX_BYTES],
@@ -274,12 +275,24 @@ impl LimitKey {
         if name.len() <= Self::MAX_BYTES && plain {
             bytes[..name.len()].copy_from_slice(name.as_bytes());
         } else {
-            let mut hasher = SipHasher24::new();
-            hasher.write(name.as_bytes());
-            let text: [u8; 8] = base64(&hasher.finish128().as_bytes()[..6]);
-            bytes[0] = b'~';
-            bytes[1..].copy_from_slice(&text[..7]);
+            return Self::hashed(&[name.as_bytes()]);
         }
+        Self { bytes }
+    }
+
+    /// Returns the key of the limit with this name and algorithm, which differs from that of the
+    /// same name alone.
+    pub(crate) fn of_variant(name: &str, algorithm: &str) -> Self {
+        // No name contains the byte between both.
+        Self::hashed(&[name.as_bytes(), b"\0", algorithm.as_bytes()])
+    }
+
+    fn hashed(parts: &[&[u8]]) -> Self {
+        let mut hasher = SipHasher24::new();
+        parts.iter().for_each(|part| hasher.write(part));
+        let text: [u8; 8] = base64(&hasher.finish128().as_bytes()[..6]);
+        let mut bytes = [b'~'; Self::MAX_BYTES];
+        bytes[1..].copy_from_slice(&text[..7]);
         Self { bytes }
     }
 

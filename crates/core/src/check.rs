@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::{
+    algorithm::Algorithm,
     bucket::{Bucket, Settled},
     bucket_id::{BucketId, Tag},
     cost::Cost,
@@ -25,8 +26,13 @@ pub enum Action {
     Peek,
     /// Takes every cost, below zero if necessary: for a cost that is known only afterwards.
     Charge,
-    /// Puts every cost back, up to the burst.
+    /// Puts every cost back, up to the burst. What was taken before the current window began, or
+    /// is out of the period for other reasons, is not put back ([`Part::taken_at`]).
     GiveBack,
+    /// Lets slots that were acquired, or renewed, some time before ([`Part::taken_at`]) count from
+    /// now on. Each part for itself: not admitted where they do not count any more. Does nothing
+    /// to buckets that are no slots.
+    Renew,
     /// Fills every bucket, up to the burst minus what is leased.
     Reset,
     /// Lends up to the cost from the only bucket, for the term in which the check is decided. The
@@ -70,13 +76,64 @@ pub struct Part {
     has_fixed_cost: bool,
     /// Whether a settlement gives the cost back.
     gives_back: bool,
+    earlier: Earlier,
+}
+
+/// What is known of what was taken of a part's bucket before.
+#[derive(Clone, Copy, Debug, Default)]
+enum Earlier {
+    #[default]
+    Unknown,
+    /// This is held.
+    Held(Cost),
+    /// What is given back or renewed was taken then.
+    TakenAt(Timestamp),
 }
 
 impl Part {
     /// Creates a part that asks the bucket of `limit` and `tag` for `cost`.
     #[must_use]
     pub const fn new(limit: Arc<Limit>, tag: Tag, cost: Cost) -> Self {
-        Self { limit, tag, cost, policy_index: 0, has_fixed_cost: false, gives_back: false }
+        Self {
+            limit,
+            tag,
+            cost,
+            policy_index: 0,
+            has_fixed_cost: false,
+            gives_back: false,
+            earlier: Earlier::Unknown,
+        }
+    }
+
+    /// Returns the part of an extension, which takes its cost beyond what is `held`.
+    #[must_use]
+    pub fn holding(self, held: Cost) -> Self {
+        Self { earlier: Earlier::Held(held), ..self }
+    }
+
+    /// Returns the part of a check that gives back, or renews, what was taken at this time, by the
+    /// store's clock.
+    #[must_use]
+    pub fn taken_at(self, taken_at: Timestamp) -> Self {
+        Self { earlier: Earlier::TakenAt(taken_at), ..self }
+    }
+
+    /// Returns what is held, of a part of an [extension](Self::holding).
+    #[must_use]
+    pub const fn held(&self) -> Cost {
+        match self.earlier {
+            Earlier::Held(held) => held,
+            Earlier::Unknown | Earlier::TakenAt(_) => Cost::NONE,
+        }
+    }
+
+    /// Returns when what is given back or renewed was [taken](Self::taken_at), if that is known.
+    #[must_use]
+    pub const fn when_taken(&self) -> Option<Timestamp> {
+        match self.earlier {
+            Earlier::TakenAt(taken_at) => Some(taken_at),
+            Earlier::Unknown | Earlier::Held(_) => None,
+        }
     }
 
     /// Returns the part of a settlement: what was `held` of its cost is corrected to `actual`.
@@ -177,6 +234,7 @@ impl Check {
         undo.parts.extend(parts.map(|(part, verdict)| Part {
             cost: if verdict.admitted { part.cost } else { Cost::NONE },
             gives_back: true,
+            earlier: Earlier::TakenAt(decision.at()),
             ..part.clone()
         }));
         Some(undo)
@@ -264,8 +322,8 @@ impl Check {
             "a check needs one bucket for each of its parts"
         );
         match (self.action, &*self.parts, &mut *buckets) {
-            (Action::Lend { .. } | Action::EndLease { .. }, ..) => {
-                return self.decide_leases(buckets, now, source);
+            (Action::Lend { .. } | Action::EndLease { .. } | Action::Renew, ..) => {
+                return self.decide_each(buckets, now, source);
             }
             (Action::Reserve | Action::Extend | Action::Settle | Action::Undo, ..) => {
                 return self.decide_unguarded(buckets, now, source);
@@ -292,8 +350,9 @@ impl Check {
             .iter()
             .zip(&*buckets)
             .map(|(part, stored)| {
-                let bucket = stored.settled(part.limit.rate(), now);
-                (bucket, self.admits(part, &bucket))
+                let bucket = stored.settled(part.limit.algorithm(), now);
+                let admitted = self.admits(part, &bucket);
+                (bucket, admitted)
             })
             .collect();
         let allowed = self
@@ -303,7 +362,8 @@ impl Check {
             .all(|(part, (_, admitted))| *admitted || !part.limit.denies());
         let parts = self.parts.iter().zip(buckets).zip(settled);
         let verdicts = parts.map(|((part, stored), (mut bucket, admitted))| {
-            let changed = self.apply(part, &mut bucket, admitted && allowed);
+            let changed = self.apply(part, &mut bucket, admitted && allowed)
+                || (!allowed && self.counts_denied(part, &mut bucket));
             if changed || bucket.is_repaired() {
                 *stored = bucket.bucket();
             }
@@ -326,7 +386,7 @@ impl Check {
         source: Source,
     ) -> (Decision, Option<Bucket>) {
         assert!(self.parts.len() == 1, "the check has not exactly one part");
-        if matches!(self.action, Action::Lend { .. } | Action::EndLease { .. })
+        if matches!(self.action, Action::Lend { .. } | Action::EndLease { .. } | Action::Renew)
             || self.hold.is_some()
         {
             let mut after = stored;
@@ -345,23 +405,26 @@ impl Check {
         now: Timestamp,
         source: Source,
     ) -> (Decision, Option<Bucket>) {
-        let mut bucket = stored.settled(part.limit.rate(), now);
+        let mut bucket = stored.settled(part.limit.algorithm(), now);
         let admitted = self.admits(part, &bucket);
-        let changed = self.apply(part, &mut bucket, admitted) || bucket.is_repaired();
         let allowed = admitted || !part.limit.denies();
+        let changed = self.apply(part, &mut bucket, admitted)
+            || bucket.is_repaired()
+            || (!allowed && self.counts_denied(part, &mut bucket));
         let decision =
             Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source);
         (decision, changed.then(|| bucket.bucket()))
     }
 
-    /// Lends from the bucket, or ends a lease of each bucket. Allowed if all of them did.
-    fn decide_leases(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
+    /// Lends from the bucket, ends a lease of each bucket, or renews slots in each. Allowed if all
+    /// of them did.
+    fn decide_each(&self, buckets: &mut [Bucket], now: Timestamp, source: Source) -> Decision {
         let verdicts: SmallVec<[Verdict; 1]> = self
             .parts
             .iter()
             .zip(buckets)
             .map(|(part, stored)| {
-                let mut bucket = stored.settled(part.limit.rate(), now);
+                let mut bucket = stored.settled(part.limit.algorithm(), now);
                 let cost = part.cost.tokens();
                 let (admitted, moved) = match self.action {
                     Action::Lend { least } if self.parts.len() == 1 => {
@@ -371,6 +434,7 @@ impl Check {
                     Action::EndLease { term, lent } => {
                         (bucket.end_lease(term, lent.into(), cost), cost)
                     }
+                    Action::Renew => (bucket.renew(cost, part.when_taken().unwrap_or(now)), cost),
                     _ => (false, 0),
                 };
                 if admitted || bucket.is_repaired() {
@@ -389,14 +453,39 @@ impl Check {
     /// Returns whether the bucket has the tokens that the action needs.
     fn admits(&self, part: &Part, bucket: &Settled<'_>) -> bool {
         match self.action {
-            Action::Take | Action::Peek | Action::Reserve | Action::Extend => {
-                bucket.covers(part.cost.tokens())
+            Action::Take | Action::Peek | Action::Reserve => bucket.covers(part.cost.tokens()),
+            Action::Extend => {
+                let mut renewed = bucket.clone();
+                self.renews(part, &mut renewed) && renewed.covers(part.cost.tokens())
             }
             Action::Charge | Action::GiveBack | Action::Reset | Action::Settle | Action::Undo => {
                 true
             }
-            Action::Lend { .. } | Action::EndLease { .. } => false,
+            Action::Lend { .. } | Action::EndLease { .. } | Action::Renew => false,
         }
+    }
+
+    /// Lets what is held of the bucket before an extension count from now on. Returns whether it
+    /// still counted.
+    fn renews(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
+        match self.hold().map(Hold::step) {
+            Some(HoldStep::Extend { reserved_at, .. }) => {
+                bucket.renew(part.held().tokens(), reserved_at)
+            }
+            _ => true,
+        }
+    }
+
+    /// Takes the cost of a part although the check is denied, and returns `true`, where the limit
+    /// counts what it denies.
+    fn counts_denied(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
+        let takes = matches!(self.action, Action::Take | Action::Reserve) && part.cost > Cost::NONE;
+        let counts = takes
+            && matches!(part.limit.algorithm(), Algorithm::Quota(quota) if quota.counts_denied());
+        if counts {
+            bucket.take(part.cost.tokens());
+        }
+        counts
     }
 
     /// Does the action to the bucket, and returns whether it changed anything.
@@ -404,19 +493,28 @@ impl Check {
     pub(crate) fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
         let cost = part.cost.tokens();
         match self.action {
-            Action::Peek | Action::Lend { .. } | Action::EndLease { .. } => return false,
-            Action::Take | Action::Reserve | Action::Extend if !admitted || cost == 0 => {
+            Action::Peek | Action::Lend { .. } | Action::EndLease { .. } | Action::Renew => {
                 return false;
             }
-            Action::Settle | Action::Undo if cost == 0 => return false,
-            Action::Settle | Action::Undo if part.gives_back => bucket.give_back(cost),
-            Action::Take
-            | Action::Reserve
-            | Action::Extend
-            | Action::Charge
-            | Action::Settle
-            | Action::Undo => bucket.take(cost),
-            Action::GiveBack => bucket.give_back(cost),
+            Action::Take | Action::Reserve | Action::Extend if !admitted => return false,
+            Action::Extend => {
+                self.renews(part, bucket);
+                let renews = matches!(bucket, Settled::Slots(_)) && part.held() > Cost::NONE;
+                if cost > 0 {
+                    bucket.take(cost);
+                }
+                return renews || cost > 0;
+            }
+            Action::Take | Action::Reserve | Action::Settle | Action::Undo if cost == 0 => {
+                return false;
+            }
+            Action::Settle | Action::Undo if part.gives_back => {
+                return bucket.give_back(cost, part.when_taken());
+            }
+            Action::GiveBack => return bucket.give_back(cost, part.when_taken()),
+            Action::Take | Action::Reserve | Action::Charge | Action::Settle | Action::Undo => {
+                bucket.take(cost);
+            }
             Action::Reset => bucket.fill(),
         }
         true
@@ -434,14 +532,16 @@ pub(crate) fn verdict(
     let retry = if admitted {
         Retry::Now
     } else {
-        bucket.covers_at(part.cost.tokens()).map_or(Retry::Never, |at| Retry::After(at.since(now)))
+        // What was denied although the bucket covers it had lost what it was to go on with.
+        let at = bucket.covers_at(part.cost.tokens()).filter(|at| *at > now);
+        at.map_or(Retry::Never, |at| Retry::After(at.since(now)))
     };
     Verdict {
         limit: Arc::clone(&part.limit),
         cost: part.cost,
         admitted,
         remaining: bucket.remaining(),
-        reset_in: bucket.full_in(),
+        reset_in: bucket.reset_in(),
         retry,
     }
 }

@@ -94,6 +94,15 @@ impl Concurrent {
         self.term_us
     }
 
+    /// Multiplies the slots by `factor`.
+    ///
+    /// # Errors
+    /// When the product is not possible.
+    pub fn times(&self, factor: u64) -> Result<Self, ConcurrentError> {
+        let Self { slots, .. } = Self::new(u64::from(self.slots).saturating_mul(factor))?;
+        Ok(Self { slots, ..*self })
+    }
+
     /// Returns one of `shares` equal parts of this limit: what one of that many replicas may admit
     /// alone. It is at least one slot; 0 `shares` count as 1.
     #[must_use]

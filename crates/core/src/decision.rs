@@ -27,10 +27,11 @@ pub struct Verdict {
     pub cost: Cost,
     /// Whether the bucket had the tokens.
     pub admitted: bool,
-    /// Whole tokens in the bucket after the decision.
+    /// Whole tokens that are left after the decision.
     pub remaining: u64,
-    /// How long the bucket needs until it is full.
-    pub reset_in: Duration,
+    /// How long it takes until everything is left again: until the bucket is full, or the window
+    /// ends. `None` for slots, which come back when others end.
+    pub reset_in: Option<Duration>,
     /// When the same cost will be admitted.
     pub retry: Retry,
 }
@@ -42,7 +43,7 @@ pub enum Retry {
     Now,
     /// After this time, exact to the microsecond.
     After(Duration),
-    /// Never, because the cost is above the burst.
+    /// Never, because the cost is above the burst, or what was held is lost.
     Never,
 }
 
@@ -163,10 +164,10 @@ impl Decision {
 }
 
 impl Verdict {
-    /// Returns when the bucket will be full, by the store's clock.
+    /// Returns when everything will be left again, by the store's clock; `None` for slots.
     #[must_use]
-    pub fn reset_at(&self, decided: Timestamp) -> Timestamp {
-        decided.after(self.reset_in)
+    pub fn reset_at(&self, decided: Timestamp) -> Option<Timestamp> {
+        self.reset_in.map(|reset_in| decided.after(reset_in))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Since when a store remembers its buckets.
 
 use crate::{
+    algorithm::Algorithm,
     bucket::{Bucket, Settled},
-    rate::Rate,
     time::{Moment, Timestamp},
+    token_bucket::TokenBucket,
 };
 
 /// Says what a bucket holds that a store does not know, since a store may have lost its memory.
@@ -14,6 +15,9 @@ use crate::{
 /// the memory is as old as a bucket needs to fill, both are the same.
 ///
 /// Until then, a store must not forget a full bucket ([`Epoch::forgets`]).
+///
+/// All this is about token buckets. Of the other algorithms, a bucket that is not known is unused:
+/// if it were not, a client could be denied for as long as a month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epoch(Option<Timestamp>);
 
@@ -33,32 +37,45 @@ impl Epoch {
         self.0
     }
 
-    /// Returns a bucket that the store does not know, as `rate` sees it at `now`.
+    /// Returns a bucket that the store does not know, as a limit with `algorithm` sees it at `now`.
     #[must_use]
-    pub fn unseen(self, rate: &Rate, now: Timestamp) -> Bucket {
-        self.0.map_or_else(|| Bucket::full(rate, now), |start| Bucket::cold(rate, start, now))
+    pub fn unseen(self, algorithm: &Algorithm, now: Timestamp) -> Bucket {
+        match (self.0, algorithm) {
+            (Some(start), Algorithm::TokenBucket(rate)) => {
+                Bucket::Tokens(TokenBucket::cold(rate, start, now))
+            }
+            _ => Bucket::full(algorithm, now),
+        }
     }
 
     /// Returns whether the store need not keep `bucket`, since it would be the same if it were not
     /// known: it is full, and so is an unseen one.
     #[must_use]
-    pub fn forgets(self, bucket: &Bucket, rate: &Rate, now: Timestamp) -> bool {
-        bucket.is_full(rate, now) && !self.is_cold(rate, now)
+    pub fn forgets(self, bucket: &Bucket, algorithm: &Algorithm, now: Timestamp) -> bool {
+        bucket.is_full(algorithm, now) && !self.is_cold(algorithm, now)
     }
 
     /// Returns the first microsecond from which on the store need not keep `bucket`.
     #[must_use]
     pub fn kept_until(self, bucket: &Settled<'_>) -> Timestamp {
-        let warm = self.0.map(|start| {
-            let rate = bucket.rate();
-            Moment::at(start).plus(rate.fill(), rate.refill().tokens()).rounded_up()
-        });
-        warm.map_or(bucket.full_at(), |warm| warm.max(bucket.full_at()))
+        match (self.0, bucket) {
+            (Some(start), Settled::Tokens(tokens)) => {
+                let rate = tokens.rate();
+                let warm = Moment::at(start).plus(rate.fill(), rate.refill().tokens()).rounded_up();
+                warm.max(tokens.full_at())
+            }
+            _ => bucket.full_at(),
+        }
     }
 
     /// Returns whether an unseen bucket is not full yet.
-    fn is_cold(self, rate: &Rate, now: Timestamp) -> bool {
-        self.0.is_some_and(|start| Moment::at(start) > Bucket::full(rate, now).empty_at())
+    fn is_cold(self, algorithm: &Algorithm, now: Timestamp) -> bool {
+        match (self.0, algorithm) {
+            (Some(start), Algorithm::TokenBucket(rate)) => {
+                Moment::at(start) > TokenBucket::full(rate, now).empty_at()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -75,7 +92,7 @@ mod tests {
     #[test]
     fn an_unseen_bucket_was_empty_at_the_epoch_and_refills_until_it_is_full() {
         // Seven tokens fill within 6,666,666 2/3 us: the first is there after 952,380 20/21.
-        let rate: Rate = "63/minute, burst 7".parse().unwrap();
+        let rate = Algorithm::TokenBucket("63/minute, burst 7".parse().unwrap());
         let epoch = Epoch::at(START);
         let remaining = |now| epoch.unseen(&rate, now).settled(&rate, now).remaining();
         for (micros, tokens) in
@@ -89,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_is_kept_while_an_unseen_one_is_not_full() {
-        let rate: Rate = "63/minute, burst 7".parse().unwrap();
+        let rate = Algorithm::TokenBucket("63/minute, burst 7".parse().unwrap());
         let epoch = Epoch::at(START);
         let full = |now| Bucket::full(&rate, now);
         for (micros, forgotten) in [(0, false), (6_666_666, false), (6_666_667, true)] {
@@ -107,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_epoch_ahead_of_a_clock_that_stepped_back_delays_nobody_by_more_than_a_second() {
-        let rate: Rate = "60/minute, burst 5".parse().unwrap();
+        let rate = Algorithm::TokenBucket("60/minute, burst 5".parse().unwrap());
         let unseen = Epoch::at(later(3_600_000_000)).unseen(&rate, START);
         let settled = unseen.settled(&rate, START);
         assert!(settled.is_repaired(), "the state is written, so that it refills from here on");

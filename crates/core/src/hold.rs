@@ -52,7 +52,7 @@ pub struct CostsDigest(u64);
 /// let reserve = Check::of_hold(Hold::new(id, hold_for, HoldStep::Reserve { costs }))
 ///     .with(&limit, alice, estimate);
 /// let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
-/// let mut buckets = [Bucket::full(limit.rate(), now)];
+/// let mut buckets = [Bucket::full(limit.algorithm(), now)];
 /// let (held, write) = reserve.decide_hold(&mut buckets, None, now, Source::Store);
 /// assert_eq!(held.verdicts()[0].remaining, 6_000);
 ///

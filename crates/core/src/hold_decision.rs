@@ -141,11 +141,13 @@ impl Check {
         admitted: bool,
         now: Timestamp,
     ) -> Verdict {
-        let mut bucket = stored.settled(part.limit.rate(), now);
+        let mut bucket = stored.settled(part.limit.algorithm(), now);
         let changed = applies && self.apply(part, &mut bucket, true);
         if changed || bucket.is_repaired() {
             *stored = bucket.bucket();
         }
+        // What does not count any more is not given back.
+        let admitted = admitted && (changed || !applies || part.cost == Cost::NONE);
         // Waiting helps with none of them.
         let retry = if admitted { Retry::Now } else { Retry::Never };
         Verdict { admitted, retry, ..verdict(part, &bucket, true, now) }

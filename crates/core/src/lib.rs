@@ -9,11 +9,11 @@
 //! check on its buckets, with [`Check::decide`], and returns a [`Decision`].
 //!
 //! ```
-//! use sluice_core::{Rate, Settled, Timestamp};
+//! use sluice_core::{Rate, SettledTokens, Timestamp};
 //!
 //! let rate = Rate::new("60/minute".parse()?, 10)?;
 //! let now = Timestamp::from_unix_micros(1_800_000_000_000_000);
-//! let mut bucket = Settled::full(&rate, now);
+//! let mut bucket = SettledTokens::full(&rate, now);
 //! assert!(bucket.covers(10));
 //! bucket.take(10);
 //! assert_eq!(bucket.remaining(), 0);
@@ -21,6 +21,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+mod algorithm;
 mod at_most;
 mod bucket;
 mod bucket_id;
@@ -46,8 +47,10 @@ mod request;
 mod slices;
 mod slots;
 mod time;
+mod token_bucket;
 mod window;
 
+pub use algorithm::{Algorithm, AlgorithmError};
 pub use at_most::{AtMost, AtMostError};
 pub use bucket::{Bucket, MAX_CLOCK_STEP_US, Settled};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
@@ -60,7 +63,7 @@ pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};
 pub use epoch::Epoch;
 pub use hold::{CostsDigest, Guarded, Hold, HoldId, HoldStep, Record, RecordKey, RecordWrite};
 pub use leases::{Leases, TERM_US, Term};
-pub use limit::{Algorithm, Limit, LimitNameError, Mode, OnStoreFailure, Precision};
+pub use limit::{Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use money::{Currency, CurrencyError, MicroUnits, MoneyError};
 pub use partition::Partition;
 pub use policy::{
@@ -79,4 +82,5 @@ pub use request::{
 pub use slices::{SettledSlices, Slices};
 pub use slots::{SettledSlots, Slots};
 pub use time::{Moment, Span, Timestamp};
+pub use token_bucket::{SettledTokens, TokenBucket};
 pub use window::{SettledWindow, Window};

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{bucket_id::LimitKey, counts::Metering, rate::Rate};
+use crate::{algorithm::Algorithm, bucket_id::LimitKey, counts::Metering, rate::Rate};
 
 /// A named rule: its rate, and how it is enforced. All checks under a limit share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +14,6 @@ pub struct Limit {
     precision: Precision,
     on_store_failure: OnStoreFailure,
     metering: Option<Metering>,
-}
-
-/// How a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// A token bucket: tokens come back continuously, up to the burst.
-    TokenBucket(Rate),
 }
 
 /// Whether a limit denies.
@@ -101,7 +94,7 @@ impl Limit {
         }
         Ok(Self {
             name: name.into(),
-            key: LimitKey::of(name),
+            key: key_of(name, &algorithm),
             algorithm,
             mode: Mode::default(),
             precision: Precision::default(),
@@ -138,11 +131,11 @@ impl Limit {
         self
     }
 
-    /// Returns the limit with another rate, for a tier or a share. It has the same name, and so the
-    /// same buckets.
+    /// Returns the limit with other numbers, for a tier or a share. It has the same name, and the
+    /// same buckets if it is the same algorithm.
     #[must_use]
     pub fn with_algorithm(&self, algorithm: Algorithm) -> Self {
-        Self { algorithm, ..self.clone() }
+        Self { key: key_of(&self.name, &algorithm), algorithm, ..self.clone() }
     }
 
     /// Returns the limit's name.
@@ -187,11 +180,10 @@ impl Limit {
         self.metering.as_ref()
     }
 
-    /// Returns the limit's rate.
+    /// Returns the rate of a token bucket; `None` for other algorithms.
     #[must_use]
-    pub const fn rate(&self) -> &Rate {
-        let Algorithm::TokenBucket(rate) = &self.algorithm;
-        rate
+    pub const fn rate(&self) -> Option<&Rate> {
+        self.algorithm.rate()
     }
 
     /// Returns whether a lack of tokens denies the request.
@@ -203,7 +195,22 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.rate())
+        write!(f, "{} ({})", self.name, self.algorithm)
+    }
+}
+
+/// Returns the key of a limit. Only a limit of the same algorithm finds the same buckets, since no
+/// other one could read them; nor could one that cuts time differently.
+fn key_of(name: &str, algorithm: &Algorithm) -> LimitKey {
+    match algorithm {
+        Algorithm::TokenBucket(_) => LimitKey::of(name),
+        Algorithm::Quota(_) => LimitKey::of_variant(name, "quota"),
+        Algorithm::AtMost(at_most) => {
+            LimitKey::of_variant(name, &format!("at_most {}", at_most.period().as_micros()))
+        }
+        Algorithm::Concurrent(concurrent) => {
+            LimitKey::of_variant(name, &format!("concurrent {}", concurrent.term().as_micros()))
+        }
     }
 }
 

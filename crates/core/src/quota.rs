@@ -94,6 +94,16 @@ impl Quota {
         self.counts_denied
     }
 
+    /// Multiplies the tokens by `factor`.
+    ///
+    /// # Errors
+    /// When the product is not possible.
+    pub fn times(&self, factor: u64) -> Result<Self, QuotaError> {
+        let Self { tokens, .. } =
+            Self::new(self.tokens.saturating_mul(factor), self.calendar.clone())?;
+        Ok(Self { tokens, ..self.clone() })
+    }
+
     /// Returns one of `shares` equal parts of this quota: what one of that many replicas may admit
     /// alone. It is at least one token; 0 `shares` count as 1.
     #[must_use]

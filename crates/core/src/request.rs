@@ -27,6 +27,9 @@ pub struct Request<'a> {
     pub cost: Cost,
     /// What the request will use, as far as that is estimated; `None` where it is not known.
     pub usage: Option<&'a Usage>,
+    /// Whether the caller sees when the request ends, and gives its slots back then. The limits on
+    /// requests in flight apply only to such a request.
+    pub is_followed: bool,
 }
 
 /// Who sent a request.
@@ -127,6 +130,7 @@ impl<'a> Request<'a> {
             tier: None,
             cost: Cost::ONE,
             usage: None,
+            is_followed: false,
         }
     }
 
@@ -162,6 +166,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn with_usage(mut self, usage: &'a Usage) -> Self {
         self.usage = Some(usage);
+        self
+    }
+
+    /// Returns the request as one whose end the caller sees: it gives the slots back then.
+    #[must_use]
+    pub const fn followed(mut self) -> Self {
+        self.is_followed = true;
         self
     }
 }

@@ -5,6 +5,8 @@
 //! much if the sum of these eleven does not. Under load, about 0.93 of the tokens are admitted per
 //! period.
 
+use std::time::Duration;
+
 use crate::{at_most::AtMost, bucket::MAX_CLOCK_STEP_US, time::Timestamp};
 
 /// How many slices a period has.
@@ -175,6 +177,12 @@ impl<'a> SettledSlices<'a> {
             sum -= self.slices.counts[age];
             (sum <= most).then(|| self.leaves_at(age))
         })
+    }
+
+    /// Returns how long it takes until nothing counts any more, if nothing is taken before.
+    #[must_use]
+    pub fn empty_in(&self) -> Duration {
+        self.full_at().since(self.now)
     }
 
     /// Returns the first microsecond from which on nothing is counted any more, if nothing is taken

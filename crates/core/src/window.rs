@@ -2,6 +2,8 @@
 //!
 //! The state is when the window ends, and how much of the quota is used in it.
 
+use std::time::Duration;
+
 use crate::{bucket::MAX_CLOCK_STEP_US, quota::Quota, time::Timestamp};
 
 /// The most tokens that are counted as used: `2^48 - 1`.
@@ -149,6 +151,12 @@ impl<'q> SettledWindow<'q> {
     pub fn covers_at(&self, cost: u64) -> Option<Timestamp> {
         let at = if self.covers(cost) { self.now } else { self.window.ends_at() };
         (cost <= self.quota.tokens()).then_some(at)
+    }
+
+    /// Returns how long it takes until the window ends.
+    #[must_use]
+    pub fn ends_in(&self) -> Duration {
+        self.window.ends_at().since(self.now)
     }
 
     /// Returns when the whole quota is left if none of it is taken before.

@@ -10,8 +10,8 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use sluice_core::{
-    Action, Algorithm, Bucket, Check, Cost, Limit, Rate, Retry, Settled, Source, Subject, Tagger,
-    Timestamp,
+    Action, Algorithm, Check, Cost, Limit, Rate, Retry, SettledTokens, Source, Subject, Tagger,
+    Timestamp, TokenBucket,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -127,7 +127,7 @@ fn looks() -> impl Strategy<Value = Vec<Look>> {
 }
 
 /// Returns the tokens in a bucket at its own rate, without a bound.
-fn tokens_in(bucket: &Bucket, now: Timestamp) -> Ratio<BigInt> {
+fn tokens_in(bucket: &TokenBucket, now: Timestamp) -> Ratio<BigInt> {
     let (empty, refill) = (bucket.empty_at(), bucket.refill());
     let age = BigInt::from(now.unix_micros() - empty.micros);
     let parts = age * BigInt::from(refill.tokens()) - BigInt::from(empty.fraction);
@@ -137,7 +137,7 @@ fn tokens_in(bucket: &Bucket, now: Timestamp) -> Ratio<BigInt> {
 /// Takes `steps` on the bucket and on the model, and compares everything that both can answer.
 fn compare(rate: &Rate, steps: &[(i64, Step)]) -> Result<(), TestCaseError> {
     let mut now_us = START_US;
-    let mut stored = Bucket::full(rate, START);
+    let mut stored = TokenBucket::full(rate, START);
     let mut model = Model::full(rate, now_us);
     for (pause_us, step) in steps {
         now_us += pause_us;
@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn every_window_admits_at_most_the_burst_and_the_refill((rate, steps) in rate_and_steps(150)) {
-        let mut stored = Bucket::full(&rate, START);
+        let mut stored = TokenBucket::full(&rate, START);
         let mut now_us = START_US;
         let mut admitted: Vec<(i64, u64)> = Vec::new();
         for (pause_us, step) in steps {
@@ -228,7 +228,7 @@ proptest! {
         (rate, taken, cost) in rates()
             .prop_flat_map(|rate| (Just(rate), 0..=rate.burst(), 1..=rate.burst()))
     ) {
-        let mut bucket = Settled::full(&rate, START);
+        let mut bucket = SettledTokens::full(&rate, START);
         bucket.take(taken);
         prop_assume!(!bucket.covers(cost));
         let at = bucket.covers_at(cost).expect("the cost is within the burst");
@@ -243,7 +243,7 @@ proptest! {
         new in rates(),
         later_us in 0..=DAY_US,
     ) {
-        let mut bucket = Settled::full(&old, START);
+        let mut bucket = SettledTokens::full(&old, START);
         bucket.take(taken);
         let now = Timestamp::from_unix_micros(START_US + later_us);
         let before = tokens_in(&bucket.bucket(), now);
@@ -266,7 +266,7 @@ proptest! {
         });
         let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
         let mut now = START;
-        let mut stored = Settled::full(&versions[0], now);
+        let mut stored = SettledTokens::full(&versions[0], now);
         if empty {
             stored.take(versions[0].burst());
         }
@@ -281,7 +281,7 @@ proptest! {
             let burst = Ratio::from(BigInt::from(rate.burst()));
             if decision.verdicts()[0].reset_in.is_zero() {
                 prop_assert!(before >= burst, "{before} tokens are found to be {burst}");
-                stored = Bucket::full(rate, now);
+                stored = TokenBucket::full(rate, now);
                 continue;
             }
             prop_assert_eq!(stored.refill(), rate.refill(), "the look has repaired the state");
@@ -305,7 +305,7 @@ proptest! {
         (owed, new) in (0_u64..10_000, rates()),
         step_us in -DAY_US..=DAY_US,
     ) {
-        let mut bucket = Settled::full(&old, START);
+        let mut bucket = SettledTokens::full(&old, START);
         bucket.take(taken + owed);
         let now = Timestamp::from_unix_micros(START_US + step_us);
         for rate in [&old, &new] {
@@ -327,14 +327,14 @@ proptest! {
         let limit = Arc::new(Limit::new("stepping", Algorithm::TokenBucket(rate)).unwrap());
         let tag = Tagger::new(b"").tag(Subject::Client(b"alice"));
         let check = Check::new(Action::Peek).with(&limit, tag, Cost::ONE);
-        let mut bucket = Settled::full(&rate, START);
+        let mut bucket = SettledTokens::full(&rate, START);
         bucket.take(rate.burst() + owed);
         let (mut stored, mut now_us) = (bucket.bucket(), START_US);
         let mut look = |now_us: i64| {
             let now = Timestamp::from_unix_micros(now_us);
             let decision = check.decide(std::slice::from_mut(&mut stored), now, Source::Store);
             if decision.verdicts()[0].reset_in.is_zero() {
-                stored = Bucket::full(&rate, now);
+                stored = TokenBucket::full(&rate, now);
             }
             match decision.retry() {
                 Retry::After(wait) => i64::try_from(wait.as_micros()).unwrap(),
@@ -361,7 +361,7 @@ proptest! {
         (rate, taken) in rate_and_taken(),
         step_us in 1_i64..=DAY_US,
     ) {
-        let mut bucket = Settled::full(&rate, START);
+        let mut bucket = SettledTokens::full(&rate, START);
         bucket.take(taken);
         let back = Timestamp::from_unix_micros(START_US - step_us);
         let after = bucket.bucket().settled(&rate, back);
@@ -377,7 +377,7 @@ proptest! {
         (rate, owed) in rates().prop_flat_map(|rate| (Just(rate), 1..=rate.burst())),
         step_us in 0_i64..=DAY_US,
     ) {
-        let mut bucket = Settled::full(&rate, START);
+        let mut bucket = SettledTokens::full(&rate, START);
         bucket.take(rate.burst() + owed);
         let paid = bucket.covers_at(0).expect("a cost of 0 is within every burst");
         let back = Timestamp::from_unix_micros(START_US - step_us);

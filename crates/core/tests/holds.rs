@@ -59,7 +59,7 @@ impl Store {
         let now = at(self.now_us);
         self.records.retain(|_, (_, until)| *until > now);
         let id = check.hold().unwrap().id();
-        let full = |limit: &Arc<Limit>| Bucket::full(limit.rate(), now);
+        let full = |limit: &Arc<Limit>| Bucket::full(limit.algorithm(), now);
         let stored = self.buckets.iter().zip(&self.limits);
         let mut buckets: Vec<Bucket> =
             stored.map(|(bucket, limit)| bucket.unwrap_or_else(|| full(limit))).collect();
@@ -77,7 +77,7 @@ impl Store {
 
     fn remaining(&self, index: usize) -> u64 {
         let (limit, now) = (&self.limits[index], at(self.now_us));
-        let bucket = self.buckets[index].unwrap_or_else(|| Bucket::full(limit.rate(), now));
+        let bucket = self.buckets[index].unwrap_or_else(|| Bucket::full(limit.algorithm(), now));
         bucket.settled(limit.rate(), now).remaining()
     }
 

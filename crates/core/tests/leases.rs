@@ -7,7 +7,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use sluice_core::{Bucket, Leases, Rate, Term, Timestamp};
+use sluice_core::{Leases, Rate, Term, Timestamp, TokenBucket};
 
 /// 2026-01-01T00:00:00Z
 const START_US: i64 = 1_767_225_600_000_000;
@@ -150,7 +150,8 @@ fn a_bucket_that_is_seen_now_and_then_equals_one_that_ends_every_lease_on_time()
     let histories = (rates(), steps());
     let result = runner.run(&histories, |(rate, steps)| {
         let mut now_us = START_US;
-        let (mut bucket, mut model) = (Bucket::full(&rate, at(now_us)), Model::full(&rate, now_us));
+        let (mut bucket, mut model) =
+            (TokenBucket::full(&rate, at(now_us)), Model::full(&rate, now_us));
         let mut leases: Vec<Lease> = Vec::new();
         for (pause, step) in steps {
             now_us += pause;
@@ -241,7 +242,7 @@ fn every_window_admits_at_most_its_burst_and_what_is_refilled() {
     let result = runner.run(&(rates(), turns), |(rate, turns)| {
         let mut admitted: Vec<(i64, u64)> = Vec::new();
         let mut now_us = START_US;
-        let mut bucket = Bucket::full(&rate, at(now_us));
+        let mut bucket = TokenBucket::full(&rate, at(now_us));
         for (pause, tokens, leases, spend) in turns {
             now_us += pause;
             let mut settled = bucket.settled(&rate, at(now_us));
@@ -299,7 +300,7 @@ fn every_window_admits_at_most_its_burst_and_what_is_refilled() {
 fn leases_that_the_clock_left_behind_by_a_step_back_end_within_five_terms() {
     let rate: Rate = "100/second, burst 100".parse().unwrap();
     let later_us = START_US + 3_600_000_000;
-    let mut settled = Bucket::full(&rate, at(later_us)).settled(&rate, at(later_us));
+    let mut settled = TokenBucket::full(&rate, at(later_us)).settled(&rate, at(later_us));
     assert_eq!(settled.lend(50, 1), 50);
     let bucket = settled.bucket();
 
@@ -318,7 +319,7 @@ fn a_settlement_does_not_find_the_leases_of_another_term_after_a_step_back() {
     let terms = [Term::at(at(START_US + 900_000)), Term::at(at(START_US + 1_000_000))];
     for step_us in [500_000, 1_500_000, 3_600_000_000] {
         let now = at(START_US + 900_000);
-        let mut settled = Bucket::full(&rate, now).settled(&rate, now);
+        let mut settled = TokenBucket::full(&rate, now).settled(&rate, now);
         assert_eq!(settled.lend(20, 1), 20);
         let mut settled = settled.bucket().settled(&rate, at(START_US + 1_000_000));
         assert_eq!(settled.lend(20, 1), 20);
@@ -337,7 +338,7 @@ fn a_changed_rate_or_burst_never_makes_tokens_of_what_is_leased() {
     let (old, new): (Rate, Rate) =
         ("100/second, burst 100".parse().unwrap(), "7000/minute, burst 40".parse().unwrap());
     let start = at(START_US);
-    let mut settled = Bucket::full(&old, start).settled(&old, start);
+    let mut settled = TokenBucket::full(&old, start).settled(&old, start);
     assert_eq!(settled.lend(50, 1), 50);
     settled.take(50);
     // 50 are out, which is more than the new burst: it is owed until they have ended.

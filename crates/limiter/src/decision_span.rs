@@ -75,6 +75,7 @@ const fn action_name(action: Action) -> &'static str {
         Action::Peek => "peek",
         Action::Charge => "charge",
         Action::GiveBack => "give_back",
+        Action::Renew => "renew",
         Action::Reset => "reset",
         Action::Lend { .. } => "lend",
         Action::EndLease { .. } => "end_lease",

@@ -97,9 +97,9 @@ pub use unverified::UNVERIFIED;
 
 #[doc(inline)]
 pub use policy::{
-    Algorithm, Endpoint, HeaderMatch, Limit, LimitSpec, Mode, OnStoreFailure, Per, Policy,
-    PolicyBuilder, PolicyError, PolicyErrors, Precision, Rate, RefillRate, Rule, RuleCost, Tagger,
-    Terms, Tier, When,
+    Algorithm, AtMost, Calendar, CalendarUnit, Concurrent, Endpoint, HeaderMatch, Limit, LimitSpec,
+    Mode, OnStoreFailure, Per, Policy, PolicyBuilder, PolicyError, PolicyErrors, Precision, Quota,
+    Rate, RefillRate, Rule, RuleCost, Tagger, Terms, Tier, When,
 };
 #[doc(inline)]
 pub use sluice_core::{

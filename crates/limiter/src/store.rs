@@ -6,7 +6,8 @@
 pub use sluice_core::{
     Action, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Guarded, Hold, HoldId,
     HoldStep, Limit, LimitKey, Matched, Moment, Part, Record, RecordKey, RecordWrite, Retry,
-    Settled, Source, Span, Subject, Tag, Tagger, Timestamp, Value, Verdict,
+    Settled, SettledTokens, Slices, Slots, Source, Span, Subject, Tag, Tagger, Timestamp,
+    TokenBucket, Value, Verdict, Window,
 };
 #[doc(inline)]
 pub use sluice_store::{

@@ -68,16 +68,16 @@ impl Charged {
 
 /// Returns when the same cost would be admitted, if the charge left the bucket in debt.
 fn retry_if_overdrawn(verdict: &Verdict) -> Option<Retry> {
-    let rate = verdict.limit.rate();
+    let (rate, reset_in) = (verdict.limit.rate()?, verdict.reset_in?);
     // An empty bucket is full after this time, rounded up as `reset_in` is; one in debt, later.
     let fill = rate.fill();
     let rounded_up = fill.micros + i64::from(fill.fraction > 0);
-    if verdict.reset_in <= micros(rounded_up) {
+    if reset_in <= micros(rounded_up) {
         return None;
     }
     let cost = verdict.cost.tokens();
     let Some(beyond) = rate.burst().checked_sub(cost) else { return Some(Retry::Never) };
-    Some(Retry::After(verdict.reset_in.saturating_sub(micros(rate.span_of(beyond).micros))))
+    Some(Retry::After(reset_in.saturating_sub(micros(rate.span_of(beyond).micros))))
 }
 
 fn micros(micros: i64) -> Duration {

@@ -79,12 +79,13 @@ impl Outcome {
                 let verdict = &self.verdicts(*role)[*part];
                 let undone = self.is_quota_exhausted && *role == Role::Takes;
                 let returned = if undone && verdict.admitted { verdict.cost.tokens() } else { 0 };
-                let remaining = (verdict.remaining + returned).min(verdict.limit.rate().burst());
+                let remaining =
+                    (verdict.remaining + returned).min(verdict.limit.algorithm().capacity());
                 DescriptorStatus {
                     code: code(verdict.admitted || limit.is_shadow),
                     current_limit: Some(limit.current.clone().into_owned()),
                     limit_remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-                    duration_until_reset: Some(duration(verdict.reset_in)),
+                    duration_until_reset: verdict.reset_in.map(duration),
                 }
             }
         }

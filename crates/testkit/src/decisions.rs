@@ -37,6 +37,6 @@ pub fn check_of(action: Action, parts: &[(&Arc<Limit>, u64)], now: Timestamp) ->
         .iter()
         .fold(Check::new(action), |check, (limit, tokens)| check.with(limit, tag(), cost(*tokens)));
     let mut buckets: Vec<_> =
-        parts.iter().map(|(limit, _)| Bucket::full(limit.rate(), now)).collect();
+        parts.iter().map(|(limit, _)| Bucket::full(limit.algorithm(), now)).collect();
     check.decide(&mut buckets, now, Source::Store)
 }

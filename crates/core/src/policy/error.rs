@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{limit::LimitNameError, policy::pattern::PatternError, rate::RateError};
+use crate::{
+    algorithm::AlgorithmError, limit::LimitNameError, policy::pattern::PatternError,
+    rate::RateError,
+};
 
 /// One error in a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -264,7 +267,7 @@ pub enum PolicyErrorKind {
         /// The factor.
         factor: u64,
         /// Why the product is not possible.
-        source: RateError,
+        source: AlgorithmError,
     },
     /// A tier's burst does not go together with the rate of a limit.
     #[error("limit `{limit}` cannot have a burst of {burst}: {source}")]

@@ -1,13 +1,14 @@
 //! Limits as a policy is written with them: a rate and how it is enforced, not yet named.
 
 use crate::{
+    algorithm::Algorithm,
     counts::Metering,
-    limit::{Algorithm, Mode, OnStoreFailure, Precision},
+    limit::{Mode, OnStoreFailure, Precision},
     rate::Rate,
 };
 
 /// How a limit counts and how it is enforced; everything about a limit but its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Terms {
     /// How the limit counts.
@@ -38,28 +39,28 @@ impl Terms {
 
     /// Sets whether the limit denies.
     #[must_use]
-    pub const fn mode(mut self, mode: Mode) -> Self {
+    pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
     /// Sets how exactly the fleet keeps the limit.
     #[must_use]
-    pub const fn precision(mut self, precision: Precision) -> Self {
+    pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
     /// Sets what happens while the store cannot decide.
     #[must_use]
-    pub const fn on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
+    pub fn on_store_failure(mut self, on_store_failure: OnStoreFailure) -> Self {
         self.on_store_failure = on_store_failure;
         self
     }
 
     /// Makes it a limit that counts what requests use, or requests for `None`.
     #[must_use]
-    pub const fn metering(mut self, metering: Option<Metering>) -> Self {
+    pub fn metering(mut self, metering: Option<Metering>) -> Self {
         self.metering = metering;
         self
     }
@@ -78,7 +79,7 @@ impl From<Rate> for Terms {
 }
 
 /// A limit per client, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitSpec {
     /// No limit.
     Off,

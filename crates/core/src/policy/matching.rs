@@ -230,7 +230,7 @@ impl Matched {
     }
 
     fn apply(&mut self, applied: Option<&Applied>, tag: Tag, request: &Request<'_>) {
-        if let Some(applied) = applied {
+        if let Some(applied) = applied.filter(|applied| applied.applies_to(request)) {
             self.check.push(applied.part_of(tag, request));
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    algorithm::Algorithm,
     bucket_id::Tag,
     check::Part,
     cost::Cost,
@@ -136,9 +137,21 @@ impl Applied {
     }
 
     /// Returns whether the limit, where it is a general one, applies in place of the default limit.
-    /// One that counts what requests use says nothing about how many there may be.
+    /// One that counts what requests use, or those in flight, says nothing about how many there may
+    /// be.
     pub(super) fn replaces_default(&self) -> bool {
-        self.limit.denies() && self.limit.metering().is_none()
+        self.limit.denies() && self.limit.metering().is_none() && !self.has_slots()
+    }
+
+    /// Returns whether the limit can apply to `request`. Nobody would give back the slot of one that
+    /// is not followed.
+    pub(super) fn applies_to(&self, request: &Request<'_>) -> bool {
+        request.is_followed || !self.has_slots()
+    }
+
+    /// Returns whether the limit is one of requests in flight.
+    fn has_slots(&self) -> bool {
+        matches!(self.limit.algorithm(), Algorithm::Concurrent(_))
     }
 
     fn part(&self, tag: Tag, cost: Cost) -> Part {
@@ -172,7 +185,7 @@ impl PlannedRule {
         tag: impl FnOnce(&PlannedPer) -> Result<Option<Tag>, RequestError>,
     ) -> Result<Option<Part>, RequestError> {
         let part = || {
-            if !self.when.holds(request, path)? {
+            if !self.applied.applies_to(request) || !self.when.holds(request, path)? {
                 return Ok(None);
             }
             tag(&self.per)?.map(|tag| self.part(tag, request)).transpose()

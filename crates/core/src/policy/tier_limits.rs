@@ -119,7 +119,7 @@ fn spec(applied: Option<&Applied>) -> LimitSpec {
 }
 
 fn terms(limit: &Arc<Limit>) -> Terms {
-    Terms::new(*limit.algorithm())
+    Terms::new(limit.algorithm().clone())
         .mode(limit.mode())
         .precision(limit.precision())
         .on_store_failure(limit.on_store_failure())

@@ -1,6 +1,6 @@
 //! The store: one real bucket, written as a store writes it.
 
-use sluice_core::{Bucket, Leases, Rate, Settled, Term, Timestamp};
+use sluice_core::{Leases, Rate, SettledTokens, Term, Timestamp, TokenBucket};
 
 use crate::faults::Fault;
 
@@ -22,7 +22,7 @@ pub(crate) struct Granted {
 /// The store's bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
-    pub(crate) bucket: Bucket,
+    pub(crate) bucket: TokenBucket,
     fault: Option<Fault>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn first_term() -> u32 {
 
 impl Store {
     pub(crate) fn new(rate: &Rate, fault: Option<Fault>) -> Self {
-        Self { bucket: Bucket::full(rate, time(0)), fault }
+        Self { bucket: TokenBucket::full(rate, time(0)), fault }
     }
 
     /// Takes a token, if there is one.
@@ -83,17 +83,17 @@ impl Store {
             self.bucket
         };
         if seen.is_full(rate, now) {
-            self.bucket = Bucket::full(rate, now);
+            self.bucket = TokenBucket::full(rate, now);
         }
     }
 
-    fn change(&mut self, rate: &Rate, step: i64, change: impl FnOnce(&mut Settled<'_>)) {
+    fn change(&mut self, rate: &Rate, step: i64, change: impl FnOnce(&mut SettledTokens<'_>)) {
         let mut settled = self.settled(rate, step);
         change(&mut settled);
         self.bucket = settled.bucket();
     }
 
-    fn settled<'r>(&self, rate: &'r Rate, step: i64) -> Settled<'r> {
+    fn settled<'r>(&self, rate: &'r Rate, step: i64) -> SettledTokens<'r> {
         let (mut bucket, now) = (self.bucket, time(step));
         let (leases, term) = (bucket.leases(), Term::at(now));
         if self.fault == Some(Fault::CapsLazily) && leases.any() && leases.term() < term {

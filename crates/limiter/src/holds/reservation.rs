@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    BucketId, Check, Cost, CostsDigest, Hold as HoldOf, HoldId, HoldStep, Limit, Part, Tag,
-    Timestamp, Usage,
+    Algorithm, BucketId, Check, Cost, CostsDigest, Hold as HoldOf, HoldId, HoldStep, Limit, Part,
+    Tag, Timestamp, Usage,
 };
 
 /// What is held for one request: which tokens of which buckets. It names no client.
@@ -36,8 +36,11 @@ pub struct ReservedPart {
     pub tag: Tag,
     /// The tokens that are held.
     pub held: Cost,
-    /// Whether the estimate is above the limit's burst. Then the burst is held instead: else no
-    /// such request could ever pass.
+    /// When they were taken, by the store's clock; when they were renewed last, of slots. What an
+    /// extension took later counts as taken then too.
+    pub taken_at: Timestamp,
+    /// Whether the estimate is above the limit's burst, or its quota. Then that is held instead:
+    /// else no such request could ever pass.
     pub clamped: bool,
 }
 
@@ -83,8 +86,16 @@ impl Reservation {
         let mut after = extended.parts.iter();
         self.check(step, |part| {
             let held = after.next().map_or(part.held, |after| after.held);
-            Part::new(Arc::clone(&part.limit), part.tag, held.minus(part.held))
+            Part::new(Arc::clone(&part.limit), part.tag, held.minus(part.held)).holding(part.held)
         })
+    }
+
+    /// Notes when what is held was taken, or taken in addition.
+    pub(super) fn note_taken(&mut self, taken_at: Timestamp, is_extension: bool) {
+        self.reserved_at = taken_at;
+        for part in self.parts.iter_mut().filter(|part| !is_extension || part.has_slots()) {
+            part.taken_at = taken_at;
+        }
     }
 
     /// Returns the check by which the limiter with this number corrects what is held to what
@@ -96,6 +107,7 @@ impl Reservation {
         self.check(step, |part| {
             let charged = self.charged(part, usage, limiter);
             Part::settling(Arc::clone(&part.limit), part.tag, part.held, charged)
+                .taken_at(part.taken_at)
         })
     }
 
@@ -121,11 +133,17 @@ impl Reservation {
 // === impl ReservedPart ===
 
 impl ReservedPart {
-    /// Holds the cost of `part`, or the burst of its limit if that is less.
+    /// Holds the cost of `part`, or the capacity of its limit if that is less: the burst, or the
+    /// quota.
     pub(super) fn of(part: &Part) -> Self {
-        let reserved =
-            Self { limit: Arc::clone(&part.limit), tag: part.tag, held: part.cost, clamped: false };
-        if part.limit.metering().is_some() { reserved.clamped_to_burst() } else { reserved }
+        let reserved = Self {
+            limit: Arc::clone(&part.limit),
+            tag: part.tag,
+            held: part.cost,
+            taken_at: Timestamp::default(),
+            clamped: false,
+        };
+        if part.limit.metering().is_some() { reserved.clamped_to_capacity() } else { reserved }
     }
 
     /// Holds what `usage` comes to in addition.
@@ -133,11 +151,11 @@ impl ReservedPart {
         let metering = self.limit.metering();
         let more = metering.and_then(|metering| metering.counts.of(usage)).unwrap_or(Cost::NONE);
         let extended = Self { held: self.held.plus(more), ..self.clone() };
-        if more == Cost::NONE { extended } else { extended.clamped_to_burst() }
+        if more == Cost::NONE { extended } else { extended.clamped_to_capacity() }
     }
 
-    fn clamped_to_burst(self) -> Self {
-        let burst = self.limit.rate().burst();
+    fn clamped_to_capacity(self) -> Self {
+        let burst = self.limit.algorithm().capacity();
         match Cost::new(burst) {
             Ok(most) if self.held > most => Self { held: most, clamped: true, ..self },
             _ => self,
@@ -145,10 +163,19 @@ impl ReservedPart {
     }
 
     /// Returns what the limit takes of a request that used `usage`: what is held, if that does not
-    /// say it.
+    /// say it. Slots are given back.
     pub(super) fn actual(&self, usage: &Usage) -> Cost {
+        if self.has_slots() {
+            return Cost::NONE;
+        }
         let metering = self.limit.metering();
         metering.and_then(|metering| metering.counts.of(usage)).unwrap_or(self.held)
+    }
+
+    /// Returns whether the limit is one of requests in flight.
+    #[must_use]
+    pub fn has_slots(&self) -> bool {
+        matches!(self.limit.algorithm(), Algorithm::Concurrent(_))
     }
 
     fn bucket(&self) -> BucketId {

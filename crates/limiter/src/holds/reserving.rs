@@ -6,8 +6,8 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Check, Cost, Decision, Guarded, Hold as HoldOf, HoldId, Metering, Request, Source,
-    Timestamp, Usage,
+    Action, Algorithm, Check, Cost, Decision, Guarded, Hold as HoldOf, HoldId, Metering, Request,
+    Source, Timestamp, Usage,
 };
 use sluice_store::StoreError;
 
@@ -163,7 +163,8 @@ impl Limiter {
         if decision.is_denied() {
             return Ok(Reserved::Denied(decision));
         }
-        reservation.reserved_at = began_at(&decision, hold_for).unwrap_or_else(|| decision.at());
+        let began_at = began_at(&decision, hold_for).unwrap_or_else(|| decision.at());
+        reservation.note_taken(began_at, false);
         reservation.limiter = self.alone(&decision);
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
     }
@@ -197,9 +198,10 @@ impl Limiter {
             Ok((Extended::Denied(decision), None))
         } else {
             let limiter = self.alone(&decision).or(reservation.limiter);
-            let began_at = began_at(&decision, reservation.hold_for);
-            let reserved_at = began_at.unwrap_or(reservation.reserved_at);
-            let extended = Reservation { reserved_at, ..extended };
+            let mut extended = extended;
+            if let Some(began_at) = began_at(&decision, reservation.hold_for) {
+                extended.note_taken(began_at, true);
+            }
             Ok((Extended::Held(decision), Some(extended.of_limiter(limiter))))
         }
     }
@@ -263,8 +265,12 @@ fn began_at(decision: &Decision, hold_for: Duration) -> Option<Timestamp> {
 
 /// Returns how long these parts are held: as long as was asked for, or as all limits allow.
 fn hold_for(parts: &[ReservedPart], asked: Option<Duration>) -> Result<Duration, HoldError> {
-    let limits = parts.iter().filter_map(|part| part.limit.metering());
-    let most = limits.map(|metering| metering.hold_for).min().unwrap_or(Metering::HOLD_FOR);
+    let most = parts.iter().filter_map(|part| match part.limit.algorithm() {
+        // A slot that is not renewed in time is lost.
+        Algorithm::Concurrent(concurrent) => Some(concurrent.term()),
+        _ => part.limit.metering().map(|metering| metering.hold_for),
+    });
+    let most = most.min().unwrap_or(Metering::HOLD_FOR);
     // The store holds for no other time, and the end of a hold is computed from it.
     let bounded = |span: Duration| span.clamp(HoldOf::MIN_HOLD_FOR, HoldOf::MAX_HOLD_FOR);
     match asked {

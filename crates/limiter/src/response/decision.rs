@@ -6,7 +6,7 @@
 //!   "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
 //!   "limits": [
 //!     {
-//!       "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
+//!       "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
 //!       "mode": "enforce", "cost": 1, "admitted": true, "remaining": 9, "reset": 1800000001
 //!     }
 //!   ]
@@ -18,6 +18,9 @@
 //! same number); `remaining` are left, and at `reset` (Unix seconds, rounded up) the bucket is
 //! full.
 //! `limits` holds the verdict of every limit: the one that binds is first, shadow limits are last.
+//! Members that do not apply are left out: only a token bucket has `requests_per_minute` and
+//! `burst`. Of a quota, `limit` is the quota and `reset` the end of the window; a limit on requests
+//! in flight has neither `window` nor `reset`.
 //! When no limit applies, there are only `status` and `allowed`, and `limits` is empty.
 //!
 //! A denial has the same members and is also an RFC 9457 problem. It adds `type`, `title` and
@@ -57,13 +60,18 @@ pub struct DecisionBody<'d> {
 pub(super) struct Binding {
     /// The tokens per `window` as written, or the burst if that is larger: no more can remain.
     limit: u64,
-    /// The period of the rate, in seconds: a whole number unless the period is not.
-    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
-    window: Seconds,
+    /// The period of the rate, or the length of the window, in seconds: a whole number unless the
+    /// period is not. Absent for a limit on requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64, nullable = false, required = false))]
+    window: Option<Seconds>,
     /// The remaining tokens.
     remaining: u64,
-    /// When the bucket is full again, in Unix seconds.
-    reset: u64,
+    /// When the bucket is full again, or the window ends, in Unix seconds. Absent for a limit on
+    /// requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    reset: Option<u64>,
 }
 
 /// What a denial adds: it depends on the verdict of the binding limit.
@@ -107,15 +115,23 @@ struct Verdicts<'d>(&'d Decision);
 pub(super) struct VerdictBody<'d> {
     /// The limit's name.
     name: &'d str,
+    /// `token_bucket`, `quota`, `at_most` or `concurrent`.
+    algorithm: &'static str,
     /// The tokens per `window` as written, or the burst if that is larger.
     limit: u64,
-    /// The period of the rate, in seconds: a whole number unless the period is not.
-    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
-    window: Seconds,
-    /// Its rate, rounded down; at least 1.
-    requests_per_minute: u64,
-    /// The most tokens that its bucket holds.
-    burst: u64,
+    /// The period of the rate, or the length of the window, in seconds: a whole number unless the
+    /// period is not. Absent for a limit on requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64, nullable = false, required = false))]
+    window: Option<Seconds>,
+    /// The rate of a token bucket, rounded down; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    requests_per_minute: Option<u64>,
+    /// The most tokens that a token bucket holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    burst: Option<u64>,
     /// `enforce`, or `shadow` for a limit that never denies.
     mode: &'static str,
     /// Tokens that the request costs.
@@ -124,8 +140,11 @@ pub(super) struct VerdictBody<'d> {
     admitted: bool,
     /// The remaining tokens.
     remaining: u64,
-    /// When the bucket is full again, in Unix seconds.
-    reset: u64,
+    /// When the bucket is full again, or the window ends, in Unix seconds. Absent for a limit on
+    /// requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    reset: Option<u64>,
     /// Whole seconds until the same cost would be admitted, rounded up; absent when it is admitted
     /// now or never will be.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,8 +167,8 @@ impl<'d> DecisionBody<'d> {
             allowed: decision.is_allowed(),
             denial: binding.filter(|_| decision.is_denied()).map(Denial),
             binding: binding.map(|verdict| Binding {
-                limit: shown_limit(verdict.limit.rate()),
-                window: Seconds::of(verdict.limit.rate()),
+                limit: shown_limit(verdict.limit.algorithm()),
+                window: Seconds::of(decision, verdict),
                 remaining: verdict.remaining,
                 reset: reset_unix_seconds(decision, verdict),
             }),
@@ -168,9 +187,11 @@ impl<'d> DecisionBody<'d> {
         }
         if let Some(Binding { limit, window, remaining, reset }) = binding {
             add_number(text, r#","limit":"#, *limit);
-            window.write(text);
+            if let Some(window) = window {
+                window.write(text);
+            }
             add_number(text, r#","remaining":"#, *remaining);
-            add_number(text, r#","reset":"#, *reset);
+            add_optional(text, r#","reset":"#, *reset);
         }
         text.extend_from_slice(br#","limits":["#);
         for (place, verdict) in headers::in_order(decision).enumerate() {
@@ -205,6 +226,13 @@ fn add_number(text: &mut Vec<u8>, start: &'static str, number: u64) {
     text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Appends a number as [`add`] does, if there is one.
+fn add_optional(text: &mut Vec<u8>, start: &'static str, number: Option<u64>) {
+    if let Some(number) = number {
+        add_number(text, start, number);
+    }
+}
+
 /// Appends a truth value as [`add`] does.
 fn add_bool(text: &mut Vec<u8>, start: &'static str, value: bool) {
     text.extend_from_slice(start.as_bytes());
@@ -222,8 +250,8 @@ fn add_plain(text: &mut Vec<u8>, start: &'static str, string: &str) {
 // === impl Seconds ===
 
 impl Seconds {
-    const fn of(rate: &Rate) -> Self {
-        Self(rate.refill_rate().period())
+    fn of(decision: &Decision, verdict: &Verdict) -> Option<Self> {
+        verdict.limit.algorithm().window(decision.at()).map(Self)
     }
 
     fn write(&self, text: &mut Vec<u8>) {
@@ -282,9 +310,7 @@ impl DenialBody<'_> {
         add(text, r#","detail":"#, self.detail);
         add_plain(text, r#","error":"#, self.error);
         add(text, r#","message":"#, self.message);
-        if let Some(retry_after) = self.retry_after {
-            add_number(text, r#","retry_after":"#, retry_after);
-        }
+        add_optional(text, r#","retry_after":"#, self.retry_after);
         add_bool(text, r#","never":"#, self.never);
     }
 }
@@ -324,13 +350,16 @@ impl Serialize for Verdicts<'_> {
 
 impl<'d> VerdictBody<'d> {
     fn of(decision: &Decision, verdict: &'d Verdict) -> Self {
-        let rate = verdict.limit.rate();
+        let algorithm = verdict.limit.algorithm();
         Self {
             name: verdict.limit.name(),
-            limit: shown_limit(rate),
-            window: Seconds::of(rate),
-            requests_per_minute: rate.refill_rate().tokens_per_minute(),
-            burst: rate.burst(),
+            algorithm: algorithm.name(),
+            limit: shown_limit(algorithm),
+            window: Seconds::of(decision, verdict),
+            requests_per_minute: algorithm
+                .rate()
+                .map(|rate| rate.refill_rate().tokens_per_minute()),
+            burst: algorithm.rate().map(Rate::burst),
             mode: match verdict.limit.mode() {
                 Mode::Enforce => "enforce",
                 Mode::Shadow => "shadow",
@@ -348,18 +377,19 @@ impl<'d> VerdictBody<'d> {
     fn write(&self, text: &mut Vec<u8>) {
         // A limit's name is printable ASCII without quotes and backslashes.
         add_plain(text, r#"{"name":"#, self.name);
+        add_plain(text, r#","algorithm":"#, self.algorithm);
         add_number(text, r#","limit":"#, self.limit);
-        self.window.write(text);
-        add_number(text, r#","requests_per_minute":"#, self.requests_per_minute);
-        add_number(text, r#","burst":"#, self.burst);
+        if let Some(window) = &self.window {
+            window.write(text);
+        }
+        add_optional(text, r#","requests_per_minute":"#, self.requests_per_minute);
+        add_optional(text, r#","burst":"#, self.burst);
         add_plain(text, r#","mode":"#, self.mode);
         add_number(text, r#","cost":"#, self.cost);
         add_bool(text, r#","admitted":"#, self.admitted);
         add_number(text, r#","remaining":"#, self.remaining);
-        add_number(text, r#","reset":"#, self.reset);
-        if let Some(retry_after) = self.retry_after {
-            add_number(text, r#","retry_after":"#, retry_after);
-        }
+        add_optional(text, r#","reset":"#, self.reset);
+        add_optional(text, r#","retry_after":"#, self.retry_after);
         if self.never {
             add_bool(text, r#","never":"#, self.never);
         }
@@ -398,12 +428,12 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
             "limits": [
                 {
-                    "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60,
+                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60,
                     "burst": 10, "mode": "enforce",
                     "cost": 2, "admitted": true, "remaining": 8, "reset": 1_800_000_002_u64,
                 },
                 {
-                    "name": "try", "limit": 1, "window": 86_400, "requests_per_minute": 1,
+                    "name": "try", "algorithm": "token_bucket", "limit": 1, "window": 86_400, "requests_per_minute": 1,
                     "burst": 1, "mode": "shadow",
                     "cost": 2, "admitted": false, "remaining": 1, "reset": 1_800_000_000_u64,
                     "never": true,
@@ -416,7 +446,7 @@ mod tests {
     #[test]
     fn a_denied_check_is_a_problem_with_the_members_of_older_clients() {
         let limit = limit("default", "60/minute", 10);
-        let mut bucket = Settled::full(limit.rate(), NOW);
+        let mut bucket = Settled::full(limit.algorithm(), NOW);
         bucket.take(8);
         let mut buckets = [bucket.bucket()];
         let check = Check::new(Action::Take).with(&limit, tag(), Cost::new(5).unwrap());
@@ -430,7 +460,7 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 2, "reset": 1_800_000_008_u64,
             "limits": [
                 {
-                    "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60,
+                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60,
                     "burst": 10, "mode": "enforce",
                     "cost": 5, "admitted": false, "remaining": 2, "reset": 1_800_000_008_u64,
                     "retry_after": 3,

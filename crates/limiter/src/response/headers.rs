@@ -10,6 +10,10 @@
 //!   left, full in one second). Each enforced limit that applies has an item, and the one that
 //!   binds is first.
 //!
+//! A quota has its tokens in the place of the burst, and the end of its window in the place of when
+//! the bucket is full. A limit on requests in flight has no `X-RateLimit-Reset`, and its items say
+//! `q=20;qu="concurrent-requests"` and `r=5`.
+//!
 //! A denial that ends by waiting also has `Retry-After`. When no limit applies, there are no
 //! fields. All seconds are rounded up, so that a client that waits as long never returns too early.
 
@@ -17,7 +21,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
-use sluice_core::{Decision, Limit, Rate, RefillRate, Verdict, whole_seconds};
+use sluice_core::{Algorithm, Decision, Limit, RefillRate, Timestamp, Verdict, whole_seconds};
 
 /// The name of a header field, as text and as a [`HeaderName`].
 #[derive(Debug)]
@@ -48,11 +52,11 @@ pub(super) static RETRY: Name = Name::new("retry-after");
 /// The largest number of fields that a decision has.
 pub const MOST_FIELDS: usize = 6;
 
-/// The fields in the order in which they are written. The last is absent unless waiting helps.
-static ORDER: [&Name; MOST_FIELDS] = [&X_LIMIT, &X_REMAINING, &X_RESET, &POLICY, &STATE, &RETRY];
+/// The fields in the order in which they are written. One whose value is empty is absent.
+static ORDER: [&Name; MOST_FIELDS] = [&X_LIMIT, &X_REMAINING, &POLICY, &STATE, &X_RESET, &RETRY];
 
-/// A map with a content type and the names of the fields of an admission, in their order. To copy
-/// it takes half the time of inserting each name, for which a map has to hash it.
+/// A map with a content type and the names of the fields of an admission that has a reset, in their
+/// order. To copy it takes half the time of inserting each name, for which a map has to hash it.
 static ADMITTED: LazyLock<HeaderMap> = LazyLock::new(|| {
     let mut headers = HeaderMap::with_capacity(MOST_FIELDS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(""));
@@ -89,7 +93,8 @@ pub fn with_body(
     let start = text.len();
     write_body(&mut text);
     let text = Bytes::from(text);
-    let headers = if decision.is_allowed() && decision.binding().is_some() {
+    let has_reset = |verdict: &Verdict| verdict.reset_in.is_some();
+    let headers = if decision.is_allowed() && decision.binding().is_some_and(has_reset) {
         let mut headers = ADMITTED.clone();
         let mut places = headers.values_mut();
         let mut set_next = |value| *places.next().expect("an admission has these fields") = value;
@@ -135,18 +140,19 @@ fn enforced(decision: &Decision) -> impl Iterator<Item = &Verdict> {
     in_order(decision).take_while(|verdict| verdict.limit.denies())
 }
 
-/// Returns when the bucket is full again, in Unix seconds, rounded up.
+/// Returns when everything is left again, in Unix seconds, rounded up; `None` for slots.
 #[must_use]
-pub fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> u64 {
-    let seconds = verdict.reset_at(decision.at()).unix_seconds_rounded_up();
-    u64::try_from(seconds).unwrap_or(0)
+pub fn reset_unix_seconds(decision: &Decision, verdict: &Verdict) -> Option<u64> {
+    let reset_at = verdict.reset_at(decision.at())?;
+    Some(u64::try_from(reset_at.unix_seconds_rounded_up()).unwrap_or(0))
 }
 
 /// Returns the number that clients see as the limit: the tokens per period as written, and never
 /// less than what may remain.
 #[must_use]
-pub fn shown_limit(rate: &Rate) -> u64 {
-    rate.refill_rate().tokens().max(rate.burst())
+pub fn shown_limit(algorithm: &Algorithm) -> u64 {
+    let tokens = algorithm.rate().map_or(0, |rate| rate.refill_rate().tokens());
+    tokens.max(algorithm.capacity())
 }
 
 /// A refill rate in whole seconds, as structured header fields report it.
@@ -211,30 +217,48 @@ impl<'t> Values<'t> {
     }
 
     fn write(&mut self, decision: &Decision, binding: &Verdict) {
-        self.number(shown_limit(binding.limit.rate()));
+        self.number(shown_limit(binding.limit.algorithm()));
         self.end();
         self.number(binding.remaining);
         self.end();
-        self.number(reset_unix_seconds(decision, binding));
-        self.end();
 
         for verdict in enforced(decision) {
-            let window = Window::of(verdict.limit.rate().refill_rate());
             self.item(&verdict.limit);
-            self.parameter(";q=", window.tokens);
-            self.parameter(";w=", window.seconds);
+            self.policy(verdict.limit.algorithm(), decision.at());
         }
         self.end();
         for verdict in enforced(decision) {
             self.item(&verdict.limit);
             self.parameter(";r=", verdict.remaining);
-            self.parameter(";t=", whole_seconds(verdict.reset_in));
+            if let Some(reset_in) = verdict.reset_in {
+                self.parameter(";t=", whole_seconds(reset_in));
+            }
         }
         self.end();
 
+        if let Some(reset) = reset_unix_seconds(decision, binding) {
+            self.number(reset);
+        }
+        self.end();
         if let Some(seconds) = decision.retry().after_seconds() {
             self.number(seconds);
             self.end();
+        }
+    }
+
+    /// Writes the parameters of a limit in `RateLimit-Policy`.
+    fn policy(&mut self, algorithm: &Algorithm, now: Timestamp) {
+        let window = match algorithm {
+            Algorithm::TokenBucket(rate) => Some(Window::of(rate.refill_rate())),
+            _ => algorithm.window(now).map(|window| Window {
+                tokens: algorithm.capacity(),
+                seconds: whole_seconds(window),
+            }),
+        };
+        self.parameter(";q=", window.map_or(algorithm.capacity(), |window| window.tokens));
+        match window {
+            Some(window) => self.parameter(";w=", window.seconds),
+            None => self.text.extend_from_slice(b";qu=\"concurrent-requests\""),
         }
     }
 
@@ -274,7 +298,9 @@ impl Ends {
     fn pass(&self, text: &Bytes, mut add: impl FnMut(&'static Name, Bytes)) {
         let mut start = 0;
         for (name, &end) in ORDER.iter().zip(&self.ends[..self.count]) {
-            add(name, text.slice(start..end));
+            if end > start {
+                add(name, text.slice(start..end));
+            }
             start = end;
         }
     }
@@ -324,7 +350,7 @@ mod tests {
     #[test]
     fn the_fields_of_a_denied_check_report_when_to_retry() {
         let limit = limit("slow", "1 per 90s", 2);
-        let mut bucket = Settled::full(limit.rate(), NOW);
+        let mut bucket = Settled::full(limit.algorithm(), NOW);
         bucket.take(2);
         let mut buckets = [bucket.bucket()];
         let later = NOW.after(Duration::from_micros(500_000));

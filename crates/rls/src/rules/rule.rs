@@ -167,7 +167,7 @@ mod tests {
                 else {
                     panic!("{requests} per {unit:?} are tokens")
                 };
-                let numbers = tokens.limit.rate();
+                let numbers = tokens.limit.rate().unwrap();
                 assert_eq!(
                     (numbers.burst(), numbers.refill_rate().tokens()),
                     (requests.into(), requests.into())

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use sluice_core::{
-    Counts, Metering, MicroUnits, Mode, OnStoreFailure, Per, Precision, Rate, RuleCost,
+    Algorithm, Counts, Metering, MicroUnits, Mode, OnStoreFailure, Per, Precision, RuleCost,
 };
 
 /// Returns the word for `mode`.
@@ -52,13 +52,30 @@ pub(super) fn cost(cost: &RuleCost) -> String {
     }
 }
 
-/// Returns the rate without its burst, as in `60/minute`; of money, as in `0.5/hour`.
-pub(super) fn rate(rate: &Rate, metering: Option<&Metering>) -> String {
-    let written = rate.refill_rate().to_string();
-    match written.split_once(|c: char| !c.is_ascii_digit()) {
-        Some((tokens, _)) if counts_money(metering) => {
-            format!("{}{}", amount(rate.refill_rate().tokens(), metering), &written[tokens.len()..])
+/// Returns the key under which a limit of this algorithm has its numbers.
+pub(super) const fn key(algorithm: &Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::TokenBucket(_) => "rate",
+        Algorithm::Quota(_) => "quota",
+        Algorithm::AtMost(_) => "at_most",
+        Algorithm::Concurrent(_) => "concurrent",
+    }
+}
+
+/// Returns the numbers of a limit, without a burst: `60/minute`; of money, `0.5/hour`.
+pub(super) fn numbers(algorithm: &Algorithm, metering: Option<&Metering>) -> String {
+    let (written, tokens) = match algorithm {
+        Algorithm::TokenBucket(rate) => {
+            (rate.refill_rate().to_string(), rate.refill_rate().tokens())
         }
+        Algorithm::Quota(quota) => (quota.to_string(), quota.tokens()),
+        Algorithm::AtMost(at_most) => (at_most.to_string(), at_most.tokens()),
+        Algorithm::Concurrent(concurrent) => {
+            (concurrent.slots().to_string(), concurrent.slots().into())
+        }
+    };
+    match written.strip_prefix(&tokens.to_string()) {
+        Some(rest) if counts_money(metering) => format!("{}{rest}", amount(tokens, metering)),
         _ => written,
     }
 }

@@ -128,8 +128,8 @@ impl Cache {
         let local = clock.now();
         let known = Known { at: decision.at(), sent, replied: local, subscription: through };
         let parts = || check.parts().iter().zip(decision.verdicts());
-        let lines: SmallVec<[Line; 4]> =
-            parts().map(|(part, verdict)| Line::of(part, verdict, known)).collect();
+        let lines = parts().map(|(part, verdict)| Line::of(part, verdict, known));
+        let Some(lines) = lines.collect::<Option<SmallVec<[Line; 4]>>>() else { return };
         let denies = check.parts().iter().zip(&lines).any(|(part, line)| {
             let seen = line.seen_by(part, local);
             part.limit.denies() && seen.is_some_and(|seen| seen.lacks && seen.is_reported)

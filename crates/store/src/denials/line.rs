@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_core::{Bucket, Moment, Part, Refill, Retry, Span, Timestamp, Verdict};
+use sluice_core::{Bucket, Moment, Part, Refill, Retry, Span, Timestamp, TokenBucket, Verdict};
 
 use crate::SubscriptionId;
 
@@ -44,16 +44,17 @@ pub(super) struct Seen {
 }
 
 impl Line {
-    /// Reads the line of the part's bucket from the store's verdict.
-    pub(super) fn of(part: &Part, verdict: &Verdict, known: Known) -> Self {
-        let rate = part.limit.rate();
+    /// Reads the line of the part's bucket from the store's verdict; `None` if it is no bucket of
+    /// tokens.
+    pub(super) fn of(part: &Part, verdict: &Verdict, known: Known) -> Option<Self> {
+        let rate = part.limit.rate()?;
         let refill = rate.refill();
         let (wait, span) = match verdict.retry {
             Retry::After(wait) => (wait, rate.span_of(part.cost.tokens())),
-            Retry::Now | Retry::Never => (verdict.reset_in, rate.fill()),
+            Retry::Now | Retry::Never => (verdict.reset_in?, rate.fill()),
         };
         let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
-        Self { empty_at, refill, known }
+        Some(Self { empty_at, refill, known })
     }
 
     /// Returns what it is known from.
@@ -69,7 +70,7 @@ impl Line {
     /// Returns the line at `local`, a time of this process, as `part` sees it; `None` if it is too
     /// old, or was made under another rate.
     pub(super) fn seen_by(&self, part: &Part, local: Timestamp) -> Option<Seen> {
-        let rate = part.limit.rate();
+        let rate = part.limit.rate()?;
         if self.is_old(local) || self.refill != rate.refill() {
             return None;
         }
@@ -85,17 +86,17 @@ impl Line {
         // What a client is told about its wait is not too short.
         let now = at.after(local.since(replied));
         Some(Seen {
-            bucket: self.bucket(self.empty_at, now),
+            bucket: self.bucket(self.empty_at, now).into(),
             now,
             is_reported: !at_latest.covers(1),
             lacks: !at_latest.covers(part.cost.tokens()),
         })
     }
 
-    fn bucket(&self, empty_at: Moment, now: Timestamp) -> Bucket {
+    fn bucket(&self, empty_at: Moment, now: Timestamp) -> TokenBucket {
         // A line that crosses zero only later is one of a debt.
         let indebted_at = (empty_at > Moment::at(now)).then_some(now);
-        Bucket::from_parts(empty_at, self.refill, indebted_at)
+        TokenBucket::from_parts(empty_at, self.refill, indebted_at)
             .expect("the fraction is that of a moment of this rate")
     }
 }

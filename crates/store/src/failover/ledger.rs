@@ -7,7 +7,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sluice_core::{Action, Bucket, BucketId, Check, Cost, Limit, Part, Rate, Settled, Timestamp};
+use sluice_core::{
+    Action, Algorithm, Bucket, BucketId, Check, Cost, Limit, Part, Settled, Timestamp,
+};
 
 use super::{charge_order::ChargeOrder, partition_set::PartitionSet};
 use crate::Clock;
@@ -26,6 +28,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// tokens owed are those that this bucket lacks, and never more than the sum. Whatever the real
 /// bucket held when the outage began, after the charge it holds at most the tokens that it would
 /// hold had every charge been made in time. With a single replica, it holds at most one burst less.
+/// Of the other algorithms, the tokens that still count are owed: those of a window, until it ends.
 ///
 /// A full ledger first forgets the buckets that owe nothing any more. If that does not help, it
 /// keeps its entries, and drops and counts what is new.
@@ -59,7 +62,7 @@ struct Entry {
     place: u64,
     limit: Arc<Limit>,
     admitted: Cost,
-    refill: Rate,
+    refill: Algorithm,
     /// Lacks the tokens that the refill has not paid for.
     refilled: Bucket,
 }
@@ -103,7 +106,7 @@ impl Ledger {
 
     /// Records that `part` was admitted on a replica whose share of the rate is `refill`. Drops and
     /// counts it if the ledger is full.
-    pub(super) fn record(&self, part: &Part, refill: &Rate, now: Timestamp) {
+    pub(super) fn record(&self, part: &Part, refill: &Algorithm, now: Timestamp) {
         if part.cost == Cost::NONE {
             return;
         }
@@ -117,7 +120,7 @@ impl Ledger {
 
     /// Records all parts with their shares of the rates, or none if there is no room for all.
     /// Returns whether they were recorded.
-    pub(super) fn record_all(&self, parts: &[Part], refills: &[Rate], now: Timestamp) -> bool {
+    pub(super) fn record_all(&self, parts: &[Part], refills: &[Algorithm], now: Timestamp) -> bool {
         let mut entries = self.entries.lock();
         let fits = entries.has_room_for(parts, self.capacity, now);
         if fits {
@@ -186,12 +189,12 @@ impl Entries {
         self.order.retain(|id| by_bucket.contains_key(id));
     }
 
-    fn add(&mut self, part: &Part, refill: &Rate, now: Timestamp) {
+    fn add(&mut self, part: &Part, refill: &Algorithm, now: Timestamp) {
         match self.by_bucket.entry(part.bucket()) {
             hash_map::Entry::Occupied(mut known) => {
                 let entry = known.get_mut();
                 entry.limit = Arc::clone(&part.limit);
-                entry.refill = *refill;
+                entry.refill = refill.clone();
                 entry.add(part.cost, now);
             }
             hash_map::Entry::Vacant(vacant) => {
@@ -209,7 +212,7 @@ impl Entries {
                 let newer = newer.get_mut();
                 entry.place = newer.place;
                 entry.limit = Arc::clone(&newer.limit);
-                entry.refill = newer.refill;
+                entry.refill = newer.refill.clone();
                 entry.add(newer.admitted, now);
                 *newer = entry;
             }
@@ -222,14 +225,16 @@ impl Entries {
 }
 
 impl Entry {
-    fn new(place: u64, part: &Part, refill: &Rate, now: Timestamp) -> Self {
+    fn new(place: u64, part: &Part, refill: &Algorithm, now: Timestamp) -> Self {
         let mut empty = Settled::full(refill, now);
-        empty.take(refill.burst());
+        if matches!(refill, Algorithm::TokenBucket(_)) {
+            empty.take(refill.capacity());
+        }
         let mut entry = Self {
             place,
             limit: Arc::clone(&part.limit),
             admitted: Cost::NONE,
-            refill: *refill,
+            refill: refill.clone(),
             refilled: empty.bucket(),
         };
         entry.add(part.cost, now);
@@ -246,19 +251,14 @@ impl Entry {
     fn forgive(&mut self, cost: Cost, now: Timestamp) {
         self.admitted = self.admitted.minus(cost);
         let mut refilled = self.refilled.settled(&self.refill, now);
-        refilled.give_back(cost.tokens());
+        refilled.give_back(cost.tokens(), None);
         self.refilled = refilled.bucket();
     }
 
     /// Returns the tokens to charge now, rounded up.
     fn owed(&self, now: Timestamp) -> Cost {
-        let rate = self.refill.refill();
-        let lacking_us = self.refilled.settled(&self.refill, now).full_in().as_micros();
-        let lacking = (lacking_us * u128::from(rate.tokens())).div_ceil(rate.micros().into());
-        let lacking = u64::try_from(lacking)
-            .ok()
-            .and_then(|tokens| Cost::new(tokens).ok())
-            .unwrap_or(Cost::MAX);
+        let lacking = self.refilled.settled(&self.refill, now).used();
+        let lacking = Cost::new(lacking).unwrap_or(Cost::MAX);
         self.admitted.min(lacking)
     }
 }

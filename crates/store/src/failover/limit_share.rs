@@ -20,8 +20,8 @@ pub(super) struct LimitShares {
 pub(super) struct LimitShare {
     /// The limit with the share of its rate, rounded down: what this replica may admit alone.
     pub(super) limit: Arc<Limit>,
-    /// The share of the rate, rounded up: the refill that pays for what this replica admitted.
-    pub(super) refill: Rate,
+    /// The share, rounded up: its refill pays for what this replica admitted.
+    pub(super) refill: Algorithm,
 }
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl LimitShares {
     /// Returns one of `replicas` equal shares of the limit.
     pub(super) fn of(&self, whole: &Arc<Limit>, replicas: usize) -> LimitShare {
         if replicas <= 1 {
-            return LimitShare { limit: Arc::clone(whole), refill: *whole.rate() };
+            return LimitShare { limit: Arc::clone(whole), refill: whole.algorithm().clone() };
         }
         let address = Arc::as_ptr(whole).addr();
         let is_current =
@@ -60,12 +60,17 @@ impl LimitShares {
 
 impl LimitShare {
     fn of(whole: &Limit, replicas: u64) -> Self {
-        let rate = whole.rate().shared_among(replicas);
-        let rounded_up = Rate::new(rate.refill_rate(), whole.rate().burst().div_ceil(replicas));
-        let limit = Arc::new(whole.with_algorithm(Algorithm::TokenBucket(rate)));
+        let share = whole.algorithm().shared_among(replicas);
+        let limit = Arc::new(whole.with_algorithm(share.clone()));
         // A bucket of the larger burst may take too long to fill to be a valid rate. The smaller
         // burst serves then as well: during an outage such a bucket gains hardly a token.
-        Self { limit, refill: rounded_up.unwrap_or(rate) }
+        let rounded_up = match (whole.algorithm(), &share) {
+            (Algorithm::TokenBucket(whole), Algorithm::TokenBucket(share)) => {
+                Rate::new(share.refill_rate(), whole.burst().div_ceil(replicas)).ok()
+            }
+            _ => None,
+        };
+        Self { limit, refill: rounded_up.map_or(share, Algorithm::TokenBucket) }
     }
 }
 
@@ -82,24 +87,30 @@ mod tests {
     fn a_share_is_computed_once_for_each_fleet_size() {
         let (shares, limit) = (LimitShares::default(), limit(10));
         let half = shares.of(&limit, 2).limit;
-        assert_eq!((half.rate().burst(), half.rate().refill_rate().tokens_per_minute()), (5, 30));
+        assert_eq!(
+            (half.algorithm().capacity(), half.rate().unwrap().refill_rate().tokens_per_minute()),
+            (5, 30)
+        );
         assert!(Arc::ptr_eq(&half, &shares.of(&limit, 2).limit));
-        assert_eq!(shares.of(&limit, 5).limit.rate().burst(), 2);
+        assert_eq!(shares.of(&limit, 5).limit.algorithm().capacity(), 2);
         assert!(Arc::ptr_eq(&limit, &shares.of(&limit, 1).limit));
     }
 
     #[test]
     fn the_admitted_burst_is_rounded_down_and_the_refill_burst_up() {
         let share = LimitShares::default().of(&limit(10), 4);
-        assert_eq!((share.limit.rate().burst(), share.refill.burst()), (2, 3));
-        assert_eq!(share.limit.rate().refill_rate(), share.refill.refill_rate());
+        assert_eq!((share.limit.algorithm().capacity(), share.refill.capacity()), (2, 3));
+        assert_eq!(
+            share.limit.rate().unwrap().refill_rate(),
+            share.refill.rate().unwrap().refill_rate()
+        );
     }
 
     #[test]
     fn limits_with_the_same_name_have_separate_shares() {
         let shares = LimitShares::default();
-        assert_eq!(shares.of(&limit(10), 2).limit.rate().burst(), 5);
-        assert_eq!(shares.of(&limit(50), 2).limit.rate().burst(), 25);
+        assert_eq!(shares.of(&limit(10), 2).limit.algorithm().capacity(), 5);
+        assert_eq!(shares.of(&limit(50), 2).limit.algorithm().capacity(), 25);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Check, Decision, Guarded, OnStoreFailure, Part, Rate, Record, Retry, Settled, Source,
-    Timestamp, Verdict,
+    Action, Algorithm, Check, Decision, Guarded, OnStoreFailure, Part, Record, Retry, Settled,
+    Source, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -52,11 +52,15 @@ impl LocalFallback {
             Action::Take | Action::Peek | Action::Reserve | Action::Extend => {
                 self.take_or_peek(check, cause)
             }
+            Action::GiveBack | Action::Renew if has_only_slots(check) => {
+                Ok(self.return_or_renew_slots(check))
+            }
             Action::Charge => self.charge(check, cause),
             Action::Settle => self.settle(check, cause),
             // There is nothing here to give back to. To promise it for later would admit twice, if
             // the store has forgotten the bucket by then.
             Action::GiveBack
+            | Action::Renew
             | Action::Reset
             | Action::Lend { .. }
             | Action::EndLease { .. }
@@ -104,13 +108,24 @@ impl LocalFallback {
     }
 
     fn charge(&self, check: &Check, cause: StoreError) -> Result<Decision, StoreError> {
-        let refills: SmallVec<[Rate; 2]> =
+        let refills: SmallVec<[Algorithm; 2]> =
             check.parts().iter().map(|part| self.refill_of(part)).collect();
         if !self.ledger.record_all(check.parts(), &refills, self.clock.now()) {
             return Err(cause);
         }
         let local = self.buckets.decide_now(&self.local(check, check));
         Ok(assemble(check, &local, true, |part| allowed_without_store(part, true, local.at())))
+    }
+
+    /// Gives slots that are held here back to the local buckets, or renews them. Those that the
+    /// store knows return by themselves, as those of a replica that has crashed.
+    fn return_or_renew_slots(&self, check: &Check) -> Decision {
+        let local = self.buckets.decide_now(&self.local(check, check));
+        if check.action() == Action::GiveBack {
+            check.parts().iter().for_each(|part| self.ledger.forgive(part, local.at()));
+        }
+        let allowed = local.is_allowed();
+        assemble(check, &local, allowed, |part| allowed_without_store(part, false, local.at()))
     }
 
     /// Settles a hold that was reserved here: corrects the local buckets and what is owed for them.
@@ -168,9 +183,14 @@ impl LocalFallback {
         local
     }
 
-    fn refill_of(&self, part: &Part) -> Rate {
+    fn refill_of(&self, part: &Part) -> Algorithm {
         self.shares.of(&part.limit, self.fleet_size.get()).refill
     }
+}
+
+fn has_only_slots(check: &Check) -> bool {
+    let is_slots = |part: &Part| matches!(part.limit.algorithm(), Algorithm::Concurrent(_));
+    check.parts().iter().all(is_slots)
 }
 
 fn is_local(part: &Part) -> bool {
@@ -207,7 +227,7 @@ fn of_whole_limit(part: &Part, verdict: &Verdict) -> Verdict {
 
 /// Admits a part that has no local bucket: its verdict is that of a bucket that was never used.
 fn allowed_without_store(part: &Part, taken: bool, now: Timestamp) -> Verdict {
-    let mut bucket = Settled::full(part.limit.rate(), now);
+    let mut bucket = Settled::full(part.limit.algorithm(), now);
     if taken {
         bucket.take(part.cost.tokens());
     }
@@ -216,9 +236,8 @@ fn allowed_without_store(part: &Part, taken: bool, now: Timestamp) -> Verdict {
 
 /// Denies a part that has no local bucket: its verdict is that of an empty bucket.
 fn denied_without_store(part: &Part, now: Timestamp) -> Verdict {
-    let rate = part.limit.rate();
-    let mut bucket = Settled::full(rate, now);
-    bucket.take(rate.burst());
+    let mut bucket = Settled::full(part.limit.algorithm(), now);
+    bucket.take(part.limit.algorithm().capacity());
     verdict(part, false, &bucket, retry_with_store(part))
 }
 
@@ -228,14 +247,14 @@ fn verdict(part: &Part, admitted: bool, bucket: &Settled<'_>, retry: Retry) -> V
         cost: part.cost,
         admitted,
         remaining: bucket.remaining(),
-        reset_in: bucket.full_in(),
+        reset_in: bucket.reset_in(),
         retry,
     }
 }
 
 /// Returns when to retry a part that this replica never admits, but the store may.
 fn retry_with_store(part: &Part) -> Retry {
-    if part.cost.tokens() > part.limit.rate().burst() {
+    if part.cost.tokens() > part.limit.algorithm().capacity() {
         Retry::Never
     } else {
         Retry::After(RETRY_AFTER)

@@ -88,16 +88,14 @@ impl Book {
 
     fn take_as(&mut self, part: &Part, tentative: bool, clock: &dyn Clock) -> Take {
         let unknown = Take { outcome: Outcome::Store { is_followed: false }, ask: None };
-        if self.stopped {
-            return unknown;
-        }
+        let Some(rate) = part.limit.rate().filter(|_| !self.stopped) else { return unknown };
         let bucket = part.bucket();
         if !self.followed.contains_key(&bucket) {
             let now = clock.now();
             if !self.has_room(now) {
                 return unknown;
             }
-            self.followed.insert(bucket, Followed::new(part, now));
+            self.followed.insert(bucket, Followed::new(part, *rate, now));
         }
         let Some(followed) = self.followed.get_mut(&bucket) else { return unknown };
         let (spending, now, want) = followed.take(part, tentative, clock);

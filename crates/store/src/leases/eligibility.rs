@@ -25,25 +25,29 @@ pub(super) fn has_leased_part(check: &Check) -> bool {
 
 /// Returns whether a lease may cover this part of a check that takes.
 ///
-/// A cost of 0 is not: it asks whether the bucket is in debt, which only the store knows.
+/// A cost of 0 is not: it asks whether the bucket is in debt, which only the store knows. Nor is a
+/// part of any other algorithm than a token bucket.
 pub(super) fn is_leased(part: &Part) -> bool {
-    part.limit.precision() == Precision::Leased && part.limit.rate().burst() >= LEAST_BURST && {
-        let cost = part.cost.tokens();
-        cost > 0 && cost <= largest_lease(part)
-    }
+    let cost = part.cost.tokens();
+    part.limit.precision() == Precision::Leased
+        && cost > 0
+        && part
+            .limit
+            .rate()
+            .is_some_and(|rate| rate.burst() >= LEAST_BURST && cost <= largest_lease(rate))
 }
 
 /// Returns the most tokens of a bucket that are lent to all replicas together.
-fn largest_lease(part: &Part) -> u64 {
-    (part.limit.rate().burst() / 2).min(u32::MAX.into())
+fn largest_lease(rate: &Rate) -> u64 {
+    (rate.burst() / 2).min(u32::MAX.into())
 }
 
 /// Returns how many tokens to ask for where requests have this `demand`, and this one asks for
 /// `part.cost`. `None` if it is not worth it.
 pub(super) fn block(part: &Part, demand: &Demand) -> Option<u64> {
-    let rate = part.limit.rate();
+    let rate = part.limit.rate()?;
     let group = rate.refill().tokens();
-    let most = largest_lease(part);
+    let most = largest_lease(rate);
     let wanted = demand.within(BLOCK.min(part_of_fill(rate, 2))).min(most);
     let worth = wanted >= u64::from(LEAST).max(part.cost.tokens().saturating_mul(LEAST_REQUESTS));
     // The store lends multiples of a group only.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Check, Cost, Decision, Limit, Part, Retry, Tag, Term, Timestamp, Verdict,
+    Action, Check, Cost, Decision, Limit, Part, Rate, Retry, Tag, Term, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -28,6 +28,8 @@ const PACE_OF_OUTAGE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Followed {
     limit: Arc<Limit>,
+    /// That of the limit.
+    rate: Rate,
     tag: Tag,
     /// Those that end first come first.
     holdings: SmallVec<[Holding; 2]>,
@@ -65,9 +67,10 @@ pub(super) enum Spending {
 }
 
 impl Followed {
-    pub(super) fn new(part: &Part, now: Timestamp) -> Self {
+    pub(super) fn new(part: &Part, rate: Rate, now: Timestamp) -> Self {
         Self {
             limit: Arc::clone(&part.limit),
+            rate,
             tag: part.tag,
             holdings: SmallVec::new(),
             demand: Demand::none(now),
@@ -114,7 +117,8 @@ impl Followed {
         if Arc::ptr_eq(&self.limit, limit) {
             return;
         }
-        if self.limit.rate() != limit.rate() {
+        if let Some(rate) = limit.rate().filter(|rate| **rate != self.rate) {
+            self.rate = *rate;
             self.holdings.clear();
             self.asking = None;
             self.is_scarce = false;
@@ -149,7 +153,7 @@ impl Followed {
     /// one is in flight for no longer than once more.
     fn denies(&self, now: Timestamp) -> bool {
         let until = match self.asking {
-            Some(_) => self.paced_until.after(pace(self.limit.rate())),
+            Some(_) => self.paced_until.after(pace(&self.rate)),
             None => self.paced_until,
         };
         self.is_scarce && now < until
@@ -159,8 +163,8 @@ impl Followed {
     /// bucket has enough tokens.
     fn retry(&self, part: &Part, now: Timestamp) -> Retry {
         let missing = part.cost.tokens().saturating_sub(self.reported.level);
-        let refilled = refilled_in(self.limit.rate(), missing)
-            .saturating_sub(now.since(self.reported.received_at));
+        let refilled =
+            refilled_in(&self.rate, missing).saturating_sub(now.since(self.reported.received_at));
         let wait = self.paced_until.since(now).max(refilled);
         Retry::After(wait.max(Duration::from_micros(1)))
     }
@@ -168,7 +172,7 @@ impl Followed {
     /// Makes an ask for `want` tokens. What was spent is settled in the same round trip, since all
     /// that is lent counts against the burst.
     pub(super) fn ask(&mut self, number: u64, want: u64, now: Timestamp) -> Ask {
-        let group = self.limit.rate().refill().tokens();
+        let group = self.rate.refill().tokens();
         self.holdings.retain(|holding| holding.is_alive(now));
         let latest = self.holdings.pop();
         let mut checks: Vec<Check> = self.settle_all(now);
@@ -197,7 +201,7 @@ impl Followed {
         let wanted = ask.part.cost.tokens();
         if lent < wanted / 2 {
             self.is_scarce = verdict.remaining < wanted;
-            self.paced_until = now.after(pace(self.limit.rate()));
+            self.paced_until = now.after(pace(&self.rate));
         } else {
             self.is_scarce = false;
             self.paced_until = now;
@@ -232,7 +236,7 @@ impl Followed {
             && verdict.remaining < want
         {
             self.is_scarce = true;
-            self.paced_until = now.after(pace(self.limit.rate()));
+            self.paced_until = now.after(pace(&self.rate));
         }
     }
 
@@ -308,7 +312,7 @@ impl Followed {
     pub(super) fn estimate(&self, most: u64, now: Timestamp) -> Estimate {
         let remaining = self.unspent(now).saturating_add(self.reported.level).min(most);
         let at = self.reported.at.after(now.since(self.reported.received_at));
-        Estimate::new(self.limit.rate(), remaining, at)
+        Estimate::new(&self.rate, remaining, at)
     }
 }
 

@@ -48,8 +48,10 @@ pub(super) fn combine(check: &Check, outcomes: &[Outcome], by_store: &Decision) 
 
 /// A part that a lease covers: its tokens are put back if the check is denied.
 fn covered(part: &Part, estimate: Estimate, allowed: bool) -> Verdict {
-    let estimate =
-        if allowed { estimate } else { estimate.with(part.limit.rate(), part.cost.tokens()) };
+    let estimate = match part.limit.rate() {
+        Some(rate) if !allowed => estimate.with(rate, part.cost.tokens()),
+        _ => estimate,
+    };
     verdict(part, estimate, Retry::Now)
 }
 
@@ -59,7 +61,7 @@ fn verdict(part: &Part, estimate: Estimate, retry: Retry) -> Verdict {
         cost: part.cost,
         admitted: retry == Retry::Now,
         remaining: estimate.remaining,
-        reset_in: estimate.reset_in,
+        reset_in: Some(estimate.reset_in),
         retry,
     }
 }

@@ -200,7 +200,7 @@ impl<C: Clock> MemoryStore<C> {
             .map(|part| {
                 locked[index_of(part.tag)]
                     .get(part, self.epoch, now)
-                    .unwrap_or_else(|| self.epoch.unseen(part.limit.rate(), now))
+                    .unwrap_or_else(|| self.epoch.unseen(part.limit.algorithm(), now))
             })
             .collect();
         let mut after = before.clone();

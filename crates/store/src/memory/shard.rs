@@ -4,7 +4,8 @@ use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashTable, hash_table::Entry};
 use sluice_core::{
-    Bucket, BucketId, Epoch, Leases, Limit, MAX_TOKENS, Moment, Part, Tag, Timestamp,
+    Algorithm, Bucket, BucketId, Epoch, Leases, Limit, MAX_TOKENS, Moment, Part, Slices, Slots,
+    Tag, Timestamp, TokenBucket, Window,
 };
 
 use crate::prehashed::Prehashed;
@@ -31,26 +32,29 @@ pub(super) struct Shard {
 struct Kept {
     /// [`Tag::head`]: the shard has the rest.
     head: u64,
-    /// The limit under which the state was written. Its rate gives the units of the instant at
-    /// which the bucket was empty, and says when it is full.
+    /// The limit under which the state was written. Its algorithm says what the numbers mean.
     limit: Arc<Limit>,
-    empty_at_us: i64,
-    /// The fraction of that instant, and [`HAS_EXTRA`].
-    fraction: u64,
+    /// When a token bucket was empty, in us; when a window ends, in s; or the term of slots.
+    when: i64,
+    /// The fraction of the instant at which a token bucket was empty, what is used of a window, or
+    /// both sums of slots; and [`HAS_EXTRA`].
+    amount: u64,
 }
 
-/// Set in [`Kept::fraction`] for a bucket that has an [`Extra`]. A fraction is less than
-/// [`MAX_TOKENS`], which needs 40 bits.
+/// Set in [`Kept::amount`] for a bucket that has an [`Extra`]. A fraction is less than
+/// [`MAX_TOKENS`], which needs 40 bits; what is used of a window needs 48, the sums of slots 56.
 const HAS_EXTRA: u64 = 1 << 63;
 const _: () = assert!(MAX_TOKENS < HAS_EXTRA);
 
 type Extras = HashMap<BucketId, Extra, Prehashed>;
 
-/// What a bucket has that is in debt or has leases.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extra {
-    indebted_at: Option<Timestamp>,
-    leases: Leases,
+/// What does not fit into a [`Kept`].
+#[derive(Clone, Copy, Debug)]
+enum Extra {
+    /// Of a token bucket that is in debt or has leases.
+    Tokens { indebted_at: Option<Timestamp>, leases: Leases },
+    /// All of it.
+    Slices(Slices),
 }
 
 // === impl Kept ===
@@ -58,7 +62,7 @@ struct Extra {
 impl Kept {
     fn new(part: &Part, bucket: &Bucket, extras: &mut Extras) -> Self {
         let limit = Arc::clone(&part.limit);
-        let mut kept = Self { head: part.tag.head(), limit, empty_at_us: 0, fraction: 0 };
+        let mut kept = Self { head: part.tag.head(), limit, when: 0, amount: 0 };
         kept.set(part, bucket, extras);
         kept
     }
@@ -85,38 +89,73 @@ impl Kept {
     }
 
     const fn has_extra(&self) -> bool {
-        self.fraction & HAS_EXTRA != 0
+        self.amount & HAS_EXTRA != 0
     }
 
     /// Returns the bucket; `part` is the shard's.
     fn bucket(&self, part: u8, extras: &Extras) -> Bucket {
-        let extra = if self.has_extra() {
-            extras.get(&self.id(part)).copied().unwrap_or_default()
-        } else {
-            Extra::default()
-        };
-        let empty_at = Moment { micros: self.empty_at_us, fraction: self.fraction & !HAS_EXTRA };
-        Bucket::from_parts(empty_at, self.limit.rate().refill(), extra.indebted_at)
-            .expect("the parts come from a bucket under the same limit")
-            .with_leases(extra.leases)
+        let extra = if self.has_extra() { extras.get(&self.id(part)).copied() } else { None };
+        let amount = self.amount & !HAS_EXTRA;
+        match (self.limit.algorithm(), extra) {
+            (Algorithm::TokenBucket(rate), extra) => {
+                let (indebted_at, leases) = match extra {
+                    Some(Extra::Tokens { indebted_at, leases }) => (indebted_at, leases),
+                    Some(Extra::Slices(_)) | None => (None, Leases::NONE),
+                };
+                let empty_at = Moment { micros: self.when, fraction: amount };
+                let bucket = TokenBucket::from_parts(empty_at, rate.refill(), indebted_at)
+                    .expect("the parts come from a bucket under the same limit");
+                Bucket::Tokens(bucket.with_leases(leases))
+            }
+            (Algorithm::Quota(_), _) => {
+                Bucket::Window(Window::from_parts(self.when.unsigned_abs(), amount))
+            }
+            (Algorithm::AtMost(_), Some(Extra::Slices(slices))) => Bucket::Slices(slices),
+            (Algorithm::AtMost(_), _) => Bucket::Slices(Slices::UNUSED),
+            (Algorithm::Concurrent(_), _) => Bucket::Slots(unpack_slots(self.when, amount)),
+        }
     }
 
     fn set(&mut self, part: &Part, bucket: &Bucket, extras: &mut Extras) {
-        let extra = Extra { indebted_at: bucket.indebted_at(), leases: bucket.leases() };
-        let has_extra = extra.indebted_at.is_some() || extra.leases.any();
-        if has_extra {
+        let (when, amount, extra) = match bucket {
+            Bucket::Tokens(tokens) => {
+                let (indebted_at, leases) = (tokens.indebted_at(), tokens.leases());
+                let has_extra = indebted_at.is_some() || leases.any();
+                let Moment { micros, fraction } = tokens.empty_at();
+                (micros, fraction, has_extra.then_some(Extra::Tokens { indebted_at, leases }))
+            }
+            Bucket::Window(window) => {
+                (i64::try_from(window.ends_at_s()).unwrap_or(i64::MAX), window.used(), None)
+            }
+            Bucket::Slices(slices) => (0, 0, Some(Extra::Slices(*slices))),
+            Bucket::Slots(slots) => {
+                let (when, amount) = pack_slots(slots);
+                (when, amount, None)
+            }
+        };
+        let has_extra = if extra.is_some() { HAS_EXTRA } else { 0 };
+        if let Some(extra) = extra {
             extras.insert(part.bucket(), extra);
         } else if self.has_extra() {
             extras.remove(&part.bucket());
         }
-        let Moment { micros, fraction } = bucket.empty_at();
-        self.empty_at_us = micros;
-        self.fraction = if has_extra { fraction | HAS_EXTRA } else { fraction };
+        (self.when, self.amount) = (when, amount | has_extra);
         // Cloning the `Arc` would write to a counter that all cores share.
         if !self.is_kept_for(part) {
             self.limit = Arc::clone(&part.limit);
         }
     }
+}
+
+/// Slots have their term, and then the earlier sum above the 32 bits of the current one.
+fn pack_slots(slots: &Slots) -> (i64, u64) {
+    (slots.term().into(), u64::from(slots.earlier()) << 32 | u64::from(slots.current()))
+}
+
+fn unpack_slots(when: i64, amount: u64) -> Slots {
+    let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    let term = u32::try_from(when).unwrap_or(0);
+    Slots::from_parts(term, number(amount >> 32), number(amount & u64::from(u32::MAX)))
 }
 
 // === impl Shard ===
@@ -144,7 +183,7 @@ impl Shard {
     pub(super) fn get(&self, part: &Part, epoch: Epoch, now: Timestamp) -> Option<Bucket> {
         let kept = self.buckets.find(hash(&part.bucket()), |kept| kept.is_of(part))?;
         let bucket = kept.bucket(self.part, &self.extras);
-        (!epoch.forgets(&bucket, kept.limit.rate(), now)).then_some(bucket)
+        (!epoch.forgets(&bucket, kept.limit.algorithm(), now)).then_some(bucket)
     }
 
     /// Lets `decide` see the bucket of `part`, which is looked up only once, and writes the bucket
@@ -157,7 +196,7 @@ impl Shard {
         now: Timestamp,
         decide: impl FnOnce(Bucket) -> (R, Option<Bucket>),
     ) -> R {
-        let rate = part.limit.rate();
+        let algorithm = part.limit.algorithm();
         let entry = self.buckets.entry(hash(&part.bucket()), |kept| kept.is_of(part), Kept::hash);
         let before = match &entry {
             Entry::Occupied(kept) => {
@@ -166,22 +205,22 @@ impl Shard {
                 // The decision itself finds that a bucket is full under the limit that it was kept
                 // for.
                 let is_known =
-                    kept.is_kept_for(part) || !epoch.forgets(&bucket, kept.limit.rate(), now);
+                    kept.is_kept_for(part) || !epoch.forgets(&bucket, kept.limit.algorithm(), now);
                 is_known.then_some(bucket)
             }
             Entry::Vacant(_) => None,
         };
-        let (decision, after) = decide(before.unwrap_or_else(|| epoch.unseen(rate, now)));
+        let (decision, after) = decide(before.unwrap_or_else(|| epoch.unseen(algorithm, now)));
         let Some(after) = after else { return decision };
         match entry {
-            Entry::Occupied(entry) if epoch.forgets(&after, rate, now) => {
+            Entry::Occupied(entry) if epoch.forgets(&after, algorithm, now) => {
                 if entry.get().has_extra() {
                     self.extras.remove(&part.bucket());
                 }
                 drop(entry.remove());
             }
             Entry::Occupied(mut entry) => entry.get_mut().set(part, &after, &mut self.extras),
-            Entry::Vacant(_) if epoch.forgets(&after, rate, now) => {}
+            Entry::Vacant(_) if epoch.forgets(&after, algorithm, now) => {}
             Entry::Vacant(entry) => {
                 entry.insert(Kept::new(part, &after, &mut self.extras));
             }
@@ -201,7 +240,7 @@ impl Shard {
         let Self { part, buckets, extras, .. } = self;
         buckets.retain(|kept| {
             let bucket = kept.bucket(*part, extras);
-            let is_kept = !epoch.forgets(&bucket, kept.limit.rate(), now);
+            let is_kept = !epoch.forgets(&bucket, kept.limit.algorithm(), now);
             if !is_kept && kept.has_extra() {
                 extras.remove(&kept.id(*part));
             }
@@ -227,7 +266,7 @@ fn hash(id: &BucketId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::{Algorithm, Cost};
+    use sluice_core::Cost;
 
     use super::*;
 
@@ -239,7 +278,7 @@ mod tests {
 
     fn take(shard: &mut Shard, part: &Part, now: Timestamp) {
         shard.update(part, Epoch::NONE, now, |bucket| {
-            let mut bucket = bucket.settled(part.limit.rate(), now);
+            let mut bucket = bucket.settled(part.limit.algorithm(), now);
             bucket.take(part.cost.tokens());
             ((), Some(bucket.bucket()))
         });
@@ -261,7 +300,10 @@ mod tests {
             parts[0..2]
                 .iter()
                 .map(|part| {
-                    shard.get(part, Epoch::NONE, now).and_then(|bucket| bucket.indebted_at())
+                    let Bucket::Tokens(tokens) = shard.get(part, Epoch::NONE, now)? else {
+                        return None;
+                    };
+                    tokens.indebted_at()
                 })
                 .collect::<Vec<_>>()
         };

@@ -170,6 +170,8 @@ fn returns_tokens(check: &Check) -> bool {
         Action::GiveBack | Action::Reset | Action::EndLease { .. } => true,
         // Lent twice, only the second lease is spent, and the first one ends by itself.
         Action::Take | Action::Peek | Action::Charge | Action::Lend { .. } => false,
+        // Renewed twice, other slots count for longer, and none is forgotten.
+        Action::Renew => false,
         // The record of a hold shows that a step was made before.
         Action::Reserve | Action::Extend | Action::Settle | Action::Undo => false,
     }

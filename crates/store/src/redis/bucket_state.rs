@@ -1,7 +1,9 @@
 //! A bucket's state and a hold's record as they are stored, in the layouts that `lua/check.lua`
 //! describes.
 
-use sluice_core::{Bucket, CostsDigest, Leases, Moment, Record, Refill, Term, Timestamp};
+use sluice_core::{
+    Bucket, CostsDigest, Leases, Moment, Record, Refill, Term, Timestamp, TokenBucket,
+};
 
 use crate::{Formats, formats::RECORD_LAYOUT};
 
@@ -31,7 +33,7 @@ impl Stored {
             // The script reads all layouts; only a test makes a build that does not.
             [layout, ..] if !(first..=last).contains(layout) => Self::Unknown,
             [RECORD, ..] => parse_record(state).map_or(Self::Unknown, Self::Record),
-            _ => parse(state).map_or(Self::Unknown, Self::Bucket),
+            _ => parse(state).map_or(Self::Unknown, |tokens| Self::Bucket(tokens.into())),
         }
     }
 
@@ -63,7 +65,7 @@ const fn length(layout: u8) -> Option<usize> {
 }
 
 /// Parses a stored state; `None` if this version does not know its layout.
-fn parse(state: &[u8]) -> Option<Bucket> {
+fn parse(state: &[u8]) -> Option<TokenBucket> {
     let (&layout, rest) = state.split_first()?;
     let mut rest = Reader(rest);
     let micros = i64::try_from(rest.number(7)?).ok()?;
@@ -91,7 +93,7 @@ fn parse(state: &[u8]) -> Option<Bucket> {
         _ => return None,
     };
     if rest.0.is_empty() {
-        let bucket = Bucket::from_parts(Moment { micros, fraction }, refill, indebted_at)?;
+        let bucket = TokenBucket::from_parts(Moment { micros, fraction }, refill, indebted_at)?;
         Some(bucket.with_leases(leases))
     } else {
         None
@@ -224,9 +226,9 @@ mod tests {
         let [compact, long] = [&compact[..], &long].map(|state| parse(state).unwrap());
         let expected = [
             Stored::Nothing,
-            Stored::Bucket(compact),
+            Stored::Bucket(compact.into()),
             Stored::Unknown,
-            Stored::Bucket(long),
+            Stored::Bucket(long.into()),
             Stored::Nothing,
         ];
         assert_eq!(Stored::parse_all(&states, 5, Formats::CURRENT).unwrap(), expected);

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use redis::Cmd;
 use sluice_core::{
-    Action, BucketId, Check, CostsDigest, Epoch, Hold, HoldStep, Limit, Part, RecordKey, Span,
-    Timestamp,
+    Action, BucketId, Check, CostsDigest, Epoch, Hold, HoldStep, Limit, Part, Rate, RecordKey,
+    Span, Timestamp,
 };
 
 use super::{
@@ -69,9 +69,7 @@ impl CallPlan {
     /// Appends a check.
     pub(super) fn push(&mut self, check: &Check) {
         match (check.action(), check.parts()) {
-            (Action::Take, [part])
-                if part.limit.denies() && part.limit.rate().refill().tokens() == 1 =>
-            {
+            (Action::Take, [part]) if part.limit.denies() && whole_rate(part).is_some() => {
                 self.push_simple(part);
             }
             (action, parts) => {
@@ -112,6 +110,7 @@ impl CallPlan {
             Action::Extend => 8,
             Action::Settle => 9,
             Action::Undo => 10,
+            Action::Renew => 11,
         });
         self.checks.push(parts.len() as u64);
         for part in parts {
@@ -248,11 +247,12 @@ impl CallPlan {
         let address = Arc::as_ptr(limit).addr();
         let known = self.limit_addresses.iter().position(|&known| known == address);
         let index = known.unwrap_or_else(|| {
-            let rate = limit.rate();
-            self.limits.push(rate.refill().tokens());
-            self.limits.push(rate.refill().micros());
-            self.limits.push(rate.fill().micros.unsigned_abs());
-            self.limits.push(rate.fill().fraction);
+            if let Some(rate) = limit.rate() {
+                self.limits.push(rate.refill().tokens());
+                self.limits.push(rate.refill().micros());
+                self.limits.push(rate.fill().micros.unsigned_abs());
+                self.limits.push(rate.fill().fraction);
+            }
             self.limit_addresses.push(address);
             self.limit_addresses.len() - 1
         });
@@ -263,7 +263,7 @@ impl CallPlan {
 impl Form {
     /// Returns the form of a simple check that is alone.
     fn of_one(part: &Part) -> Self {
-        let rate = part.limit.rate();
+        let Some(rate) = whole_rate(part) else { return Self::Batch };
         let (interval, fill) = (rate.refill().micros(), rate.fill().micros.unsigned_abs());
         // The layouts that the script reads and writes hold the interval in 32 bits, in us or ms.
         let fits = |number| u32::try_from(number).is_ok();
@@ -283,7 +283,10 @@ const LONGEST_SPAN: u64 = 1 << 52;
 
 /// Returns the numbers of a part behind its bucket and limit.
 fn numbers(action: Action, part: &Part) -> [u64; 3] {
-    let refill = part.limit.rate().refill();
+    let Some(rate) = part.limit.rate() else {
+        return [part.limit.denies().into(), part.cost.tokens(), 0];
+    };
+    let refill = rate.refill();
     // A lease is a multiple of the tokens that come back in a whole number of microseconds.
     let span = |groups: u64| groups.saturating_mul(refill.micros()).min(LONGEST_SPAN);
     let leased = |tokens: u64| span(tokens / refill.tokens());
@@ -293,6 +296,7 @@ fn numbers(action: Action, part: &Part) -> [u64; 3] {
         | Action::Charge
         | Action::GiveBack
         | Action::Reset
+        | Action::Renew
         | Action::Reserve
         | Action::Extend => {
             let Span { micros, fraction } = cost(part);
@@ -313,9 +317,15 @@ fn numbers(action: Action, part: &Part) -> [u64; 3] {
     }
 }
 
+/// Returns the rate of a token bucket whose tokens come back in whole microseconds.
+fn whole_rate(part: &Part) -> Option<&Rate> {
+    part.limit.rate().filter(|rate| rate.refill().tokens() == 1)
+}
+
 /// Returns the time that the part's cost needs to come back.
 fn cost(part: &Part) -> Span {
-    part.limit.rate().span_of(part.cost.tokens())
+    let none = Span { micros: 0, fraction: 0 };
+    part.limit.rate().map_or(none, |rate| rate.span_of(part.cost.tokens()))
 }
 
 /// The `MessagePack` prefix of an array of four elements.

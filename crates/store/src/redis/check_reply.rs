@@ -157,7 +157,7 @@ impl CheckReply {
             .map(|(part, &index)| match self.states[index] {
                 Stored::Bucket(bucket) => bucket,
                 Stored::Nothing | Stored::Record(_) | Stored::Unknown => {
-                    epoch.unseen(part.limit.rate(), self.now)
+                    epoch.unseen(part.limit.algorithm(), self.now)
                 }
             })
             .collect();
@@ -189,7 +189,7 @@ impl CheckReply {
             check.parts().iter().zip(indices).zip(before.iter().zip(&after))
         {
             if before != after {
-                let forgotten = epoch.forgets(after, part.limit.rate(), self.now);
+                let forgotten = epoch.forgets(after, part.limit.algorithm(), self.now);
                 self.states[index] =
                     if forgotten { Stored::Nothing } else { Stored::Bucket(*after) };
             }
@@ -222,6 +222,9 @@ fn lends(check: &Check) -> bool {
 
 /// Returns what a decision lent, as the script says it.
 fn span_lent(decision: &Decision) -> Value {
-    let span = |verdict: &Verdict| verdict.limit.rate().span_of(verdict.cost.tokens()).micros;
-    Value::Int(decision.verdicts().first().map_or(0, span))
+    let span = |verdict: &Verdict| {
+        let rate = verdict.limit.rate()?;
+        Some(rate.span_of(verdict.cost.tokens()).micros)
+    };
+    Value::Int(decision.verdicts().first().and_then(span).unwrap_or(0))
 }

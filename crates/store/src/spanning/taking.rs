@@ -120,7 +120,7 @@ impl<K: GroupKey> Taken<K> {
         let parts = group.check.parts().iter().zip(decision.verdicts());
         for ((part, verdict), &index) in parts.zip(&group.parts) {
             if verdict.admitted && part.cost != Cost::NONE {
-                give_back.push(part.clone());
+                give_back.push(part.clone().taken_at(decision.at()));
                 indices.push(index);
             }
         }

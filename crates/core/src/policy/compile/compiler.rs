@@ -37,7 +37,7 @@ impl<'i> Compiler<'i> {
 
     /// Makes the limit with a reserved name.
     pub(super) fn limit(&mut self, name: &str, terms: &Terms, at: &Location) -> Option<Applied> {
-        match Limit::new(name, terms.algorithm) {
+        match Limit::new(name, terms.algorithm.clone()) {
             Ok(limit) => {
                 let limit = limit
                     .with_mode(terms.mode)

@@ -65,7 +65,7 @@ impl Names {
     pub(super) fn limit_index(&mut self, limit: &Arc<Limit>) -> u32 {
         let reserved = self
             .reserved
-            .get_mut(&limit.key())
+            .get_mut(&LimitKey::of(limit.name()))
             .expect("a limit's name is reserved before the limit is made");
         *reserved.index.get_or_insert_with(|| {
             let index = u32::try_from(self.limits.len()).expect("memory holds fewer limits");

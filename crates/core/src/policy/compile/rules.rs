@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{compiler::Compiler, shared::SharedRule};
 use crate::{
     bucket_id::Subject,
-    limit::{Algorithm, Mode},
+    limit::Mode,
     policy::{
         error::{LimitField, Location, PolicyErrorKind},
         pattern::PathPattern,
@@ -27,18 +27,15 @@ impl Compiler<'_> {
                 PlannedPer::Everyone(self.input.tagger.tag(Subject::Everyone { limit: &rule.name }))
             }
         };
-        let Algorithm::TokenBucket(rate) = rule.terms.algorithm;
         if rule.terms.metering.is_some() && rule.cost != RuleCost::Request {
             self.error(at(LimitField::Cost), PolicyErrorKind::CostOfUsage);
         }
         let cost = match &rule.cost {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {
-                if cost.tokens() > rate.burst() {
-                    let kind = PolicyErrorKind::CostAboveBurst {
-                        cost: cost.tokens(),
-                        burst: rate.burst(),
-                    };
+                let burst = rule.terms.algorithm.capacity();
+                if cost.tokens() > burst {
+                    let kind = PolicyErrorKind::CostAboveBurst { cost: cost.tokens(), burst };
                     self.error(at(LimitField::Cost), kind);
                 }
                 PlannedCost::Fixed(*cost)

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     bucket_id::{Subject, Tag},
-    limit::Algorithm,
     policy::{
         endpoints::Endpoints,
         error::{Location, PolicyErrorKind, TierField},
@@ -80,11 +79,10 @@ impl Compiler<'_> {
         let applied = self.multiplied(tier, applied)?;
         let Some(burst) = tier.burst else { return Some(applied) };
         let Applied { limit, index } = applied;
-        match limit.rate().with_burst(burst) {
-            Ok(rate) => Some(Applied {
-                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(rate))),
-                index,
-            }),
+        // No other algorithm has a burst.
+        let Some(rate) = limit.rate() else { return Some(Applied { limit, index }) };
+        match rate.with_burst(burst) {
+            Ok(rate) => Some(Applied { limit: Arc::new(limit.with_algorithm(rate.into())), index }),
             Err(source) => {
                 let at = Location::Tier { name: tier.name.clone(), field: TierField::Burst };
                 let limit = limit.name().to_owned();
@@ -104,11 +102,10 @@ impl Compiler<'_> {
             return Some(applied.clone());
         }
         let Applied { limit, index } = applied;
-        match limit.rate().times(tier.multiply) {
-            Ok(rate) => Some(Applied {
-                limit: Arc::new(limit.with_algorithm(Algorithm::TokenBucket(rate))),
-                index: *index,
-            }),
+        match limit.algorithm().times(tier.multiply) {
+            Ok(algorithm) => {
+                Some(Applied { limit: Arc::new(limit.with_algorithm(algorithm)), index: *index })
+            }
             Err(source) => {
                 let at = Location::Tier { name: tier.name.clone(), field: TierField::Multiply };
                 self.error(

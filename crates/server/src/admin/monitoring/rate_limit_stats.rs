@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sluice::{
-    Policy, Rate,
+    Algorithm, Policy,
     response::headers,
     stats::{EndpointStats, FleetStats, SLICE, SLICES},
 };
@@ -94,7 +94,7 @@ fn endpoint_stats<'a>(
     endpoints
 }
 
-fn rate<'a>(policy: &'a Policy, endpoint: &str) -> Option<&'a Rate> {
+fn rate<'a>(policy: &'a Policy, endpoint: &str) -> Option<&'a Algorithm> {
     let name = if endpoint == OTHER { DEFAULT } else { endpoint };
-    policy.limits().iter().find(|limit| limit.name() == name).map(|limit| limit.rate())
+    policy.limits().iter().find(|limit| limit.name() == name).map(|limit| limit.algorithm())
 }

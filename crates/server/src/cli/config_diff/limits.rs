@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use sluice_core::{
-    Algorithm, HeaderMatch, LimitSpec, Per, Policy, Rule, RuleCost, Terms, TierLimits, When,
-};
+use sluice_core::{HeaderMatch, LimitSpec, Per, Policy, Rule, RuleCost, Terms, TierLimits, When};
 
 use crate::cli::words::{self, AnyOf};
 
@@ -118,6 +116,7 @@ pub(super) fn whole(parts: &Parts) -> String {
     };
     let part = |(name, value): &(&str, String)| match *name {
         "rate" => value.clone(),
+        "at_most" => format!("at most {value}"),
         name => format!("{name} {value}"),
     };
     let parts = parts.iter().filter(|part| !is_usual(part)).map(part);
@@ -156,10 +155,10 @@ fn described(tier: &TierLimits) -> BTreeMap<String, Parts> {
 
 /// Returns what every kind of limit has.
 fn of_terms(terms: &Terms) -> Parts {
-    let Terms { algorithm: Algorithm::TokenBucket(rate), mode, precision, metering, .. } = terms;
+    let Terms { algorithm, mode, precision, metering, .. } = terms;
     let metering = metering.as_ref();
-    let burst = words::amount(rate.burst(), metering);
-    let mut parts = vec![("rate", words::rate(rate, metering)), ("burst", burst)];
+    let mut parts = vec![(words::key(algorithm), words::numbers(algorithm, metering))];
+    parts.extend(algorithm.rate().map(|rate| ("burst", words::amount(rate.burst(), metering))));
     parts.extend(words::counts(metering).map(|counts| ("counts", counts)));
     parts.push(("mode", words::mode(*mode).to_owned()));
     parts.push(("precision", words::precision(*precision).to_owned()));

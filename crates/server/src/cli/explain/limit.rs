@@ -1,28 +1,32 @@
 //! A limit and its bucket, in the words of the configuration.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, Write},
 };
 
 use serde::Serialize;
 use sluice_config::{StoreSettings, StoreUrl};
-use sluice_core::Part;
+use sluice_core::{Part, Rate};
 
 use crate::cli::words;
 
 /// What a limit asks for, and how it decides.
 #[derive(Serialize)]
 pub(super) struct Terms {
-    rate: String,
-    burst: u64,
+    /// The numbers under their key: `rate`, `quota`, `at_most` or `concurrent`.
+    #[serde(flatten)]
+    numbers: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u64>,
     /// What it counts in place of requests, and for how long it holds estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<String>,
     cost: u64,
     #[serde(skip)]
-    shown_burst: String,
-    /// Whether the cost is above the burst.
+    shown_burst: Option<String>,
+    /// Whether the cost is above what the limit ever admits.
     never: bool,
     mode: &'static str,
     precision: &'static str,
@@ -50,14 +54,17 @@ pub(super) fn keys_prefix(store: &StoreSettings) -> Option<&str> {
 impl Terms {
     pub(super) fn of(part: &Part) -> Self {
         let limit = &part.limit;
-        let (burst, cost) = (limit.rate().burst(), part.cost.tokens());
+        let (algorithm, metering) = (limit.algorithm(), limit.metering());
+        let burst = algorithm.rate().map(Rate::burst);
+        let numbers = words::numbers(algorithm, metering);
+        let cost = part.cost.tokens();
         Self {
-            rate: words::rate(limit.rate(), limit.metering()),
+            numbers: BTreeMap::from([(words::key(algorithm), numbers)]),
             burst,
-            counts: words::counts(limit.metering()),
+            counts: words::counts(metering),
             cost,
-            shown_burst: words::amount(burst, limit.metering()),
-            never: cost > burst,
+            shown_burst: burst.map(|burst| words::amount(burst, metering)),
+            never: cost > algorithm.capacity(),
             mode: words::mode(limit.mode()),
             precision: words::precision(limit.precision()),
             on_store_failure: words::on_store_failure(limit.on_store_failure()),
@@ -66,14 +73,20 @@ impl Terms {
 
     /// Writes one line for each; `of_cost` follows the cost.
     pub(super) fn write(&self, of_cost: &str, out: &mut impl Write) -> io::Result<()> {
-        let Self { rate, shown_burst, cost, precision, on_store_failure, .. } = self;
-        writeln!(out, "    rate    {rate}, burst {shown_burst}")?;
+        let Self { numbers, shown_burst, cost, precision, on_store_failure, .. } = self;
+        for (key, numbers) in numbers {
+            write!(out, "    {key:<7} {numbers}")?;
+        }
+        if let Some(burst) = shown_burst {
+            write!(out, ", burst {burst}")?;
+        }
+        writeln!(out)?;
         if let Some(counts) = &self.counts {
             writeln!(out, "    counts  {counts}; a check only looks")?;
         }
         write!(out, "    cost    {cost}{of_cost}")?;
         if self.never {
-            write!(out, ", which is above the burst: the limit never admits it")?;
+            write!(out, ", which is more than the limit ever admits")?;
         }
         writeln!(out)?;
         let mode = match self.mode {

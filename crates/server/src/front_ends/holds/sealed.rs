@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sluice::{
-    Algorithm, Cost, Counts, Limit, Metering, Mode, Rate, RefillRate, TokenWeights,
+    Algorithm, AtMost, Concurrent, Cost, Counts, Limit, Metering, Mode, Quota, Rate, RefillRate,
+    TokenWeights,
     holds::{Reservation, ReservedPart},
 };
 use sluice_core::{HoldId, Tag, Timestamp};
@@ -48,14 +49,16 @@ struct Content {
 struct PartContent {
     #[serde(rename = "n")]
     limit: String,
-    /// Tokens, us in which they come back, and the burst.
     #[serde(rename = "r")]
-    rate: (u64, u64, u64),
+    numbers: Numbers,
     /// Head and rest.
     #[serde(rename = "t")]
     tag: (u64, u8),
     #[serde(rename = "h")]
     held: u64,
+    /// In us before the reservation's own time; absent if it is the same.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    taken_before: i64,
     #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
     clamped: bool,
     #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
@@ -63,6 +66,25 @@ struct PartContent {
     /// Weights of tokens, or none for money; absent for a limit that counts requests.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     weights: Option<Vec<u32>>,
+}
+
+/// The numbers of a limit.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Numbers {
+    /// Tokens, us in which they come back, and the burst.
+    Tokens(u64, u64, u64),
+    /// The quota and its window, the time zone, and the day on which months begin.
+    Quota { q: String, z: String, a: u8 },
+    /// Tokens, and us.
+    AtMost { n: u64, us: u64 },
+    /// Slots, and the us of a term.
+    Concurrent { c: u32, us: u64 },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl Sealed {
@@ -76,7 +98,7 @@ impl Sealed {
             hold_for: u64::try_from(hold_for.as_millis()).unwrap_or(u64::MAX),
             reserved_at: reserved_at.unix_micros(),
             model: self.model.clone(),
-            parts: parts.iter().map(PartContent::of).collect(),
+            parts: parts.iter().map(|part| PartContent::of(part, *reserved_at)).collect(),
             limiter: *limiter,
         };
         serde_json::to_vec(&content).expect("numbers and strings are always valid JSON")
@@ -89,11 +111,13 @@ impl Sealed {
             return None;
         }
         let id = u128::from_str_radix(&content.id, 16).ok()?;
-        let parts: Option<Vec<_>> = content.parts.iter().map(PartContent::reserved).collect();
+        let reserved_at = Timestamp::from_unix_micros(content.reserved_at);
+        let parts: Option<Vec<_>> =
+            content.parts.iter().map(|part| part.reserved(reserved_at)).collect();
         let reservation = Reservation::new(
             HoldId::from_bytes(id.to_be_bytes()),
             Duration::from_millis(content.hold_for),
-            Timestamp::from_unix_micros(content.reserved_at),
+            reserved_at,
             parts?,
         );
         let reservation = reservation.of_limiter(content.limiter);
@@ -102,14 +126,14 @@ impl Sealed {
 }
 
 impl PartContent {
-    fn of(part: &ReservedPart) -> Self {
-        let (limit, rate) = (&part.limit, part.limit.rate());
-        let period = u64::try_from(rate.refill_rate().period().as_micros()).unwrap_or(u64::MAX);
+    fn of(part: &ReservedPart, reserved_at: Timestamp) -> Self {
+        let limit = &part.limit;
         Self {
             limit: limit.name().to_owned(),
-            rate: (rate.refill_rate().tokens(), period, rate.burst()),
+            numbers: Numbers::of(limit.algorithm()),
             tag: (part.tag.head(), part.tag.part()),
             held: part.held.tokens(),
+            taken_before: reserved_at.unix_micros() - part.taken_at.unix_micros(),
             clamped: part.clamped,
             is_shadow: !limit.denies(),
             weights: limit.metering().map(|metering| match metering.counts {
@@ -121,10 +145,7 @@ impl PartContent {
         }
     }
 
-    fn reserved(&self) -> Option<ReservedPart> {
-        let (tokens, period, burst) = self.rate;
-        let rate = RefillRate::new(tokens, Duration::from_micros(period)).ok()?;
-        let rate = Rate::new(rate, burst).ok()?;
+    fn reserved(&self, reserved_at: Timestamp) -> Option<ReservedPart> {
         let counts = match self.weights.as_deref() {
             None => None,
             Some([]) => Some(Counts::Money),
@@ -133,7 +154,7 @@ impl PartContent {
             }
             Some(_) => return None,
         };
-        let limit = Limit::new(&self.limit, Algorithm::TokenBucket(rate)).ok()?;
+        let limit = Limit::new(&self.limit, self.numbers.algorithm()?).ok()?;
         let limit = limit
             .with_mode(if self.is_shadow { Mode::Shadow } else { Mode::Enforce })
             .with_metering(counts.map(Metering::new));
@@ -142,7 +163,64 @@ impl PartContent {
             limit: Arc::new(limit),
             tag: Tag::of_head(head, rest),
             held: Cost::new(self.held).ok()?,
+            taken_at: Timestamp::from_unix_micros(
+                reserved_at.unix_micros().checked_sub(self.taken_before)?,
+            ),
             clamped: self.clamped,
         })
+    }
+}
+
+impl Numbers {
+    fn of(algorithm: &Algorithm) -> Self {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        match algorithm {
+            Algorithm::TokenBucket(rate) => {
+                let refill = rate.refill_rate();
+                Self::Tokens(refill.tokens(), micros(refill.period()), rate.burst())
+            }
+            Algorithm::Quota(quota) => {
+                let calendar = quota.calendar();
+                Self::Quota {
+                    q: format!("{}/{}", quota.tokens(), calendar.unit()),
+                    z: calendar.zone_name().to_owned(),
+                    a: calendar.anchor(),
+                }
+            }
+            Algorithm::AtMost(at_most) => {
+                Self::AtMost { n: at_most.tokens(), us: micros(at_most.period()) }
+            }
+            Algorithm::Concurrent(concurrent) => {
+                Self::Concurrent { c: concurrent.slots(), us: micros(concurrent.term()) }
+            }
+        }
+    }
+
+    fn algorithm(&self) -> Option<Algorithm> {
+        match self {
+            Self::Tokens(tokens, period, burst) => {
+                let rate = RefillRate::new(*tokens, Duration::from_micros(*period)).ok()?;
+                Some(Algorithm::TokenBucket(Rate::new(rate, *burst).ok()?))
+            }
+            Self::Quota { q, z, a } => {
+                let quota: Quota = q.parse().ok()?;
+                let mut calendar = quota.calendar().clone();
+                if *z != *calendar.zone_name() {
+                    calendar = calendar.in_zone(z).ok()?;
+                }
+                if *a != calendar.anchor() {
+                    calendar = calendar.anchored_at(*a).ok()?;
+                }
+                Some(Algorithm::Quota(quota.with_calendar(calendar)))
+            }
+            Self::AtMost { n, us } => {
+                Some(Algorithm::AtMost(AtMost::new(*n, Duration::from_micros(*us)).ok()?))
+            }
+            Self::Concurrent { c, us } => {
+                let concurrent = Concurrent::new((*c).into()).ok()?;
+                let concurrent = concurrent.with_term(Duration::from_micros(*us)).ok()?;
+                Some(Algorithm::Concurrent(concurrent))
+            }
+        }
     }
 }

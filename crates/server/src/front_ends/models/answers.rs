@@ -112,9 +112,9 @@ impl VendorAnswers {
             .filter_map(|verdict| {
                 Some(RateLimit {
                     counts: counted(&verdict.limit)?,
-                    limit: headers::shown_limit(verdict.limit.rate()),
+                    limit: headers::shown_limit(verdict.limit.algorithm()),
                     remaining: verdict.remaining,
-                    reset_in: verdict.reset_in,
+                    reset_in: verdict.reset_in?,
                 })
             })
             .collect();

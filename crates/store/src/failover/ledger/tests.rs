@@ -1,7 +1,7 @@
 //! What a ledger owes, and that it is never more than was admitted.
 
 use proptest::prelude::*;
-use sluice_core::{Algorithm, RefillRate, Subject, Tag, Tagger};
+use sluice_core::{Rate, RefillRate, SettledTokens, Subject, Tag, Tagger};
 
 use super::*;
 use crate::ManualClock;
@@ -23,7 +23,7 @@ fn part(client: u64, tokens: u64) -> Part {
 
 fn record(ledger: &Ledger, client: u64, tokens: u64, now: Timestamp) {
     let part = part(client, tokens);
-    ledger.record(&part, part.limit.rate(), now);
+    ledger.record(&part, part.limit.algorithm(), now);
 }
 
 /// Returns the clients and tokens of a batch, in the order of the charges.
@@ -144,7 +144,7 @@ fn a_full_ledger_forgets_entries_that_the_refill_has_paid_for() {
 fn the_parts_of_one_check_are_recorded_all_or_none() {
     let ledger = Ledger::with_capacity(2);
     let both = [part(1, 1), part(2, 1)];
-    let refills = [*both[0].limit.rate(); 2];
+    let refills = [both[0].limit.algorithm().clone(), both[1].limit.algorithm().clone()];
     record(&ledger, 3, 1, START);
     assert!(!ledger.record_all(&both, &refills, START));
     assert_eq!(
@@ -153,7 +153,11 @@ fn the_parts_of_one_check_are_recorded_all_or_none() {
         "the caller gets the error instead"
     );
     assert!(ledger.record_all(&both[..1], &refills, START));
-    assert!(ledger.record_all(&[part(3, 1), part(1, 1), part(9, 0)], &[refills[0]; 3], START));
+    assert!(ledger.record_all(
+        &[part(3, 1), part(1, 1), part(9, 0)],
+        &[(); 3].map(|()| refills[0].clone()),
+        START
+    ));
     assert_eq!(ledger.len(), 2);
 }
 
@@ -192,7 +196,7 @@ proptest! {
         let whole = Rate::new(rate, burst).unwrap();
         let refill = Rate::new(rate.shared_among(replicas), burst.div_ceil(replicas)).unwrap();
         let clock = ManualClock::new(START);
-        let mut in_time = Settled::full(&whole, START);
+        let mut in_time = SettledTokens::full(&whole, START);
         in_time.take(spent_before.min(burst));
         let spent = in_time.bucket();
         let ledgers: Vec<_> = (0..replicas).map(|_| Ledger::with_capacity(1)).collect();
@@ -202,7 +206,7 @@ proptest! {
             in_time = in_time.bucket().settled(&whole, now);
             in_time.take(tokens);
             let ledger = &ledgers[usize::try_from(replica % replicas).unwrap()];
-            ledger.record(&part(1, tokens), &refill, now);
+            ledger.record(&part(1, tokens), &refill.into(), now);
         }
         clock.advance(Duration::from_micros(idle));
         let now = clock.now();

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, slice};
 
-use sluice_core::{Action, Bucket, Check, Decision, Leases, Rate, Source, Term, Timestamp};
+use sluice_core::{Action, Check, Decision, Leases, Rate, Source, Term, Timestamp, TokenBucket};
 
 use super::{
     fault::Fault,
@@ -15,7 +15,7 @@ pub(super) struct SimulatedStore {
     pub(super) clock: StoreClock,
     fault: Option<Fault>,
     /// `None` while it is full.
-    bucket: Option<Bucket>,
+    bucket: Option<TokenBucket>,
     /// The writes of the last second, which a failover may lose.
     writes: VecDeque<Write>,
     /// The leases that have not ended, for a store that returns them.
@@ -25,7 +25,7 @@ pub(super) struct SimulatedStore {
 #[derive(Debug)]
 struct Write {
     at: Nanos,
-    before: Option<Bucket>,
+    before: Option<TokenBucket>,
     lost: Lost,
 }
 
@@ -87,7 +87,7 @@ impl SimulatedStore {
     /// Returns the whole tokens in the bucket.
     pub(super) fn remaining(&self, rate: &Rate, now: Nanos) -> u64 {
         let at = self.clock.at(now);
-        self.bucket.unwrap_or_else(|| Bucket::full(rate, at)).settled(rate, at).remaining()
+        self.bucket.unwrap_or_else(|| TokenBucket::full(rate, at)).settled(rate, at).remaining()
     }
 
     /// Loses the writes after `since`, and returns what they had admitted.
@@ -103,17 +103,18 @@ impl SimulatedStore {
         lost
     }
 
-    fn load(&self, rate: &Rate, at: Timestamp) -> Bucket {
-        let full = Bucket::full(rate, at);
+    fn load(&self, rate: &Rate, at: Timestamp) -> TokenBucket {
+        let full = TokenBucket::full(rate, at);
         let Some(bucket) = self.bucket else { return full };
         let forgets = self.fault == Some(Fault::ForgetsWhileTokensAreOut);
         let seen = if forgets { bucket.with_leases(Leases::NONE) } else { bucket };
         if seen.is_full(rate, at) { full } else { bucket }
     }
 
-    fn decide_on(&self, check: &Check, bucket: &mut Bucket, at: Timestamp) -> Decision {
+    fn decide_on(&self, check: &Check, bucket: &mut TokenBucket, at: Timestamp) -> Decision {
         let leases = bucket.leases();
-        let decide = |bucket: &mut Bucket| check.decide(slice::from_mut(bucket), at, Source::Store);
+        let decide =
+            |bucket: &mut TokenBucket| check.decide(slice::from_mut(bucket), at, Source::Store);
         match (self.fault, check.action()) {
             (_, Action::Lend { .. } | Action::EndLease { .. })
                 if self.fault == Some(Fault::RefillsToTheBurst) =>
@@ -149,7 +150,7 @@ impl SimulatedStore {
         }
     }
 
-    fn return_what_has_ended(&mut self, bucket: &mut Bucket, rate: &Rate, at: Timestamp) {
+    fn return_what_has_ended(&mut self, bucket: &mut TokenBucket, rate: &Rate, at: Timestamp) {
         let mut settled = bucket.settled(rate, at);
         self.lent.retain(|(term, lent)| {
             let has_ended = term.lease_end() <= at;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Part, Precision, Rate, Subject,
-    Tagger, Timestamp,
+    Action, Algorithm, Check, Cost, Decision, Limit, Part, Precision, Rate, Subject, Tagger,
+    Timestamp, TokenBucket,
 };
 
 use super::super::{
@@ -48,8 +48,8 @@ struct Simulation {
     next_event: u64,
     random: u64,
     /// A bucket that decides every request at once, and one that is charged for each admission.
-    ideal: Bucket,
-    promise: Bucket,
+    ideal: TokenBucket,
+    promise: TokenBucket,
     totals: Totals,
 }
 
@@ -79,8 +79,8 @@ impl Simulation {
             pending: HashMap::new(),
             next_event: 0,
             random: 0x9E37_79B9_7F4A_7C15,
-            ideal: Bucket::full(&rate, start),
-            promise: Bucket::full(&rate, start),
+            ideal: TokenBucket::full(&rate, start),
+            promise: TokenBucket::full(&rate, start),
             totals: Totals::default(),
         };
         for replica in 0..demand.len() {
