@@ -140,7 +140,7 @@ async fn a_new_policy_keeps_the_buckets() {
     let limiter = limiter(policy(5));
     limiter.check(&of_cost(4, get("alice", "/a"))).await.unwrap();
     limiter.replace_policy(policy(3));
-    assert_eq!(limiter.policy().limits()[0].rate().burst(), 3);
+    assert_eq!(limiter.policy().limits()[0].algorithm().capacity(), 3);
     assert_eq!(remaining(&limiter.peek(&get("alice", "/a")).await.unwrap()), 1);
     limiter.replace_policy(policy(50));
     assert_eq!(

@@ -95,7 +95,7 @@ async fn a_new_key_for_each_request_gains_only_what_its_address_may_ask() {
     let verdict = denied.decision.binding().expect("a limit denies it");
     assert_eq!(
         (verdict.limit.name(), verdict.limit.rate()),
-        (UNVERIFIED, &rate("5/minute, burst 5"))
+        (UNVERIFIED, Some(&rate("5/minute, burst 5")))
     );
     assert_eq!(denied.decision.retry().after_seconds(), Some(12));
     assert_eq!(fixture.passed(&identifier, "192.0.2.8", &[]).await, 5, "another address");
