@@ -1,7 +1,7 @@
 //! The bucket's arithmetic, compared with a model in rational numbers, and what it promises.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use num_bigint::BigInt;
 use num_rational::Ratio;
@@ -10,8 +10,8 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Limit, Rate, Retry, SettledTokens, Source, Subject, Tagger,
-    Timestamp, TokenBucket,
+    Action, Algorithm, Bucket, Check, Cost, Decision, Limit, Rate, Retry, SettledTokens, Source,
+    Subject, Tagger, Timestamp, TokenBucket,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -124,6 +124,15 @@ fn looks() -> impl Strategy<Value = Vec<Look>> {
     let look = (pauses, 0..3_usize, actions, costs)
         .prop_map(|(pause_us, version, action, cost)| Look { pause_us, version, action, cost });
     prop::collection::vec(look, 1..40)
+}
+
+/// Decides about one bucket of tokens.
+fn decide(check: &Check, tokens: &mut TokenBucket, now: Timestamp) -> Decision {
+    let mut buckets = [Bucket::Tokens(*tokens)];
+    let decision = check.decide(&mut buckets, now, Source::Store);
+    let [Bucket::Tokens(after)] = buckets else { panic!("it stays a bucket of tokens") };
+    *tokens = after;
+    decision
 }
 
 /// Returns the tokens in a bucket at its own rate, without a bound.
@@ -276,10 +285,10 @@ proptest! {
             let rate = &versions[version];
             let (before, before_refill) = (tokens_in(&stored, now), stored.refill());
             let check = Check::new(action).with(&limits[version], tag, Cost::new(cost).unwrap());
-            let decision = check.decide(std::slice::from_mut(&mut stored), now, Source::Store);
+            let decision = decide(&check, &mut stored, now);
             let spent = if decision.is_allowed() && action == Action::Take { cost } else { 0 };
             let burst = Ratio::from(BigInt::from(rate.burst()));
-            if decision.verdicts()[0].reset_in.is_zero() {
+            if decision.verdicts()[0].reset_in == Some(Duration::ZERO) {
                 prop_assert!(before >= burst, "{before} tokens are found to be {burst}");
                 stored = TokenBucket::full(rate, now);
                 continue;
@@ -332,8 +341,8 @@ proptest! {
         let (mut stored, mut now_us) = (bucket.bucket(), START_US);
         let mut look = |now_us: i64| {
             let now = Timestamp::from_unix_micros(now_us);
-            let decision = check.decide(std::slice::from_mut(&mut stored), now, Source::Store);
-            if decision.verdicts()[0].reset_in.is_zero() {
+            let decision = decide(&check, &mut stored, now);
+            if decision.verdicts()[0].reset_in == Some(Duration::ZERO) {
                 stored = TokenBucket::full(&rate, now);
             }
             match decision.retry() {

@@ -78,7 +78,7 @@ impl Store {
     fn remaining(&self, index: usize) -> u64 {
         let (limit, now) = (&self.limits[index], at(self.now_us));
         let bucket = self.buckets[index].unwrap_or_else(|| Bucket::full(limit.algorithm(), now));
-        bucket.settled(limit.rate(), now).remaining()
+        bucket.settled(limit.algorithm(), now).remaining()
     }
 
     fn taking(&self, id: HoldId, costs: &[u64], step: HoldStep) -> Check {

@@ -165,7 +165,7 @@ async fn a_full_bucket_outlives_the_time_in_which_an_unseen_one_is_not_full() {
     let server = start();
     let store = join(&server, ColdStart::Empty).await;
     let began = epoch(&server, &epoch_keys(&server)[0]);
-    let filled_at = began + daily().rate().fill().micros;
+    let filled_at = began + daily().rate().unwrap().fill().micros;
     act(&store, Action::Reset, "alice", 0).await;
     act(&store, Action::Reset, "bob", 0).await;
     assert!(take(&store, "bob", 1).await, "the other script");

@@ -101,7 +101,7 @@ async fn a_bucket_expires_when_it_is_full_again() {
         let limit = named(rate, rate, burst);
         let client = client(rate);
         let taken = decide(&store, &take(&limit, client, cost)).await;
-        let full_at = taken.verdicts()[0].reset_at(taken.at()).unix_micros();
+        let full_at = taken.verdicts()[0].reset_at(taken.at()).unwrap().unix_micros();
         let key = key_of(&server, &limit, client);
         let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
         assert_eq!(
@@ -288,7 +288,7 @@ async fn a_denied_look_writes_a_repaired_state_once_and_with_its_new_expiry() {
             denied = decide(&store, &check()).await;
         }
         assert_eq!(calls(&server, "set"), before + 1, "one look repairs, the others write nothing");
-        let full_at = denied.verdicts()[0].reset_at(denied.at()).unix_micros();
+        let full_at = denied.verdicts()[0].reset_at(denied.at()).unwrap().unix_micros();
         let key = key_of(&server, &raised, client);
         let expires_ms = server.command(&["PEXPIRETIME", &key]).integer();
         assert_eq!(expires_ms, full_at.div_euclid(1_000) + i64::from(full_at % 1_000 > 0));

@@ -1,7 +1,6 @@
 //! The numbers of tiers.
 
 use sluice_config::Loader;
-use sluice_core::Algorithm;
 
 /// The default limit and the endpoints of the tier `pro`, as `path rate, burst`.
 fn of_pro(text: &str) -> Vec<String> {
@@ -16,7 +15,7 @@ fn of_pro(text: &str) -> Vec<String> {
         .chain(endpoints)
         .map(|(name, spec)| match spec {
             sluice_core::LimitSpec::Limit(terms) => {
-                let Algorithm::TokenBucket(rate) = terms.algorithm;
+                let rate = *terms.algorithm.rate().expect("it is a token bucket");
                 format!("{name} {rate}")
             }
             sluice_core::LimitSpec::Off => format!("{name} off"),

@@ -89,7 +89,7 @@ impl Groups {
     }
 
     /// Returns the buckets of `check`: their remaining tokens, and how long they need to be full.
-    fn buckets(&self, check: &Check) -> Vec<(u64, Duration)> {
+    fn buckets(&self, check: &Check) -> Vec<(u64, Option<Duration>)> {
         let bucket = |part: &Part| {
             let mut peek = Check::new(Action::Peek);
             peek.push(part.clone());
@@ -186,7 +186,7 @@ fn an_error_gives_back_and_is_returned() {
     let [a, b, c] = ["a0", "b1", "c2"].map(|name| limit(name, 5));
     let take = check(Action::Take, &[(&a, 2), (&b, 2), (&c, 2)]);
     assert!(matches!(decide(&groups, &take), Err(StoreError::BreakerOpen)));
-    assert_eq!(groups.buckets(&take), [(5, Duration::ZERO); 3]);
+    assert_eq!(groups.buckets(&take), [(5, Some(Duration::ZERO)); 3]);
     assert_eq!(groups.calls(), [(0, Action::Take), (1, Action::Take), (0, Action::GiveBack)]);
 }
 
@@ -217,7 +217,7 @@ fn locally(check: &Check, admit: bool) -> Decision {
         cost: part.cost,
         admitted: admit,
         remaining: 77,
-        reset_in: Duration::ZERO,
+        reset_in: Some(Duration::ZERO),
         retry: sluice_core::Retry::Now,
     };
     Decision::new(admit, check.parts().iter().map(verdict), START, Source::Local)

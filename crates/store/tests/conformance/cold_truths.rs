@@ -20,7 +20,7 @@ pub async fn an_unseen_bucket_is_empty_and_refills(fixture: &Fixture) {
         assert!(denied.is_denied(), "{slow}");
         let verdict = &denied.verdicts()[0];
         assert_eq!(verdict.remaining, 0);
-        let span = slow.rate().span_of(1);
+        let span = slow.rate().unwrap().span_of(1);
         let token =
             Duration::from_micros(span.micros.unsigned_abs() + u64::from(span.fraction > 0));
         let due = start(fixture).after(token);
@@ -41,7 +41,7 @@ pub async fn an_unseen_bucket_is_empty_and_refills(fixture: &Fixture) {
 pub async fn an_unseen_bucket_is_full_once_it_has_filled(fixture: &Fixture) {
     for (name, rate) in [("whole", "6/hour"), ("fractional", "7/hour")] {
         let limit = limit(name, rate, 5);
-        let fill = limit.rate().fill();
+        let fill = limit.rate().unwrap().fill();
         fixture
             .wait_until(start(fixture).after(Duration::from_micros(fill.micros.unsigned_abs() + 1)))
             .await;
@@ -75,7 +75,7 @@ pub async fn a_bucket_that_is_filled_stays_full(fixture: &Fixture) {
         // What is taken and comes back within that time fills it again.
         for client in [reset, given, batch] {
             assert_eq!(fixture.take(&limit, client, 1).await.verdicts()[0].remaining, 9);
-            let back = limit.rate().span_of(1).micros.unsigned_abs() + 1;
+            let back = limit.rate().unwrap().span_of(1).micros.unsigned_abs() + 1;
             fixture.advance(Duration::from_micros(back) + Duration::from_secs(3));
             assert_eq!(fixture.remaining(&limit, client).await, 10, "{limit}");
             assert!(fixture.take(&limit, client, 10).await.is_allowed());

@@ -269,7 +269,7 @@ impl Store for MinimalStore {
             .iter()
             .map(|part| match kept.get(&part.bucket()) {
                 Some((bucket, full_at)) if now < *full_at => *bucket,
-                _ => Bucket::full(part.limit.rate(), now),
+                _ => Bucket::full(part.limit.algorithm(), now),
             })
             .collect();
         let mut after = before.clone();
@@ -285,7 +285,7 @@ impl Store for MinimalStore {
         }
         for (part, (before, after)) in check.parts().iter().zip(before.into_iter().zip(after)) {
             if before != after {
-                let full_at = after.settled(part.limit.rate(), now).full_at();
+                let full_at = after.settled(part.limit.algorithm(), now).full_at();
                 kept.insert(part.bucket(), (after, full_at));
             }
         }

@@ -65,7 +65,7 @@ impl Oracle {
         let combinations = combinations
             .flat_map(|states| records.iter().map(move |record| (states.clone(), *record)));
         for (states, (known, is_found)) in combinations {
-            let unseen = |limit: &Limit| self.epoch.unseen(limit.rate(), now);
+            let unseen = |limit: &Limit| self.epoch.unseen(limit.algorithm(), now);
             let before: Vec<Bucket> = check
                 .parts()
                 .iter()
@@ -88,7 +88,7 @@ impl Oracle {
                 }
                 for (i, part) in check.parts().iter().enumerate() {
                     let kept_until =
-                        self.epoch.kept_until(&after[i].settled(part.limit.rate(), now));
+                        self.epoch.kept_until(&after[i].settled(part.limit.algorithm(), now));
                     let changed = Some((after[i], kept_until));
                     let is_equal = before[i] == after[i];
                     // A store may write a bucket that is equal afterwards. That shows if this limit

@@ -28,7 +28,7 @@ pub async fn an_unused_bucket_is_full(fixture: &Fixture) {
         fixture.act(Action::Peek, &limit("daily", "1/day", 10), fixture.client(), 10).await;
     assert!(decision.is_allowed());
     assert_eq!(decision.verdicts()[0].remaining, 10);
-    assert_eq!(decision.verdicts()[0].reset_in, Duration::ZERO);
+    assert_eq!(decision.verdicts()[0].reset_in, Some(Duration::ZERO));
 }
 
 pub async fn burst_is_spent_exactly(fixture: &Fixture) {
@@ -221,7 +221,7 @@ pub async fn a_full_bucket_is_forgotten(fixture: &Fixture) {
     let (fast, client) = (limit("fast", "100/second", 2), fixture.client());
     let taken = fixture.take(&fast, client, 2).await;
     // Redis expires keys at whole milliseconds.
-    let full_at = taken.verdicts()[0].reset_at(taken.at());
+    let full_at = taken.verdicts()[0].reset_at(taken.at()).unwrap();
     fixture.wait_until(full_at.after(Duration::from_millis(2))).await;
     let raised = Arc::new(fast.with_algorithm(algorithm("100/second", 50)));
     assert_eq!(
@@ -417,7 +417,7 @@ pub async fn configurations_that_take_turns_neither_starve_a_client_nor_add_toke
         }
         let passed = last.at().since(first.at());
         let of = |limit: &Arc<Limit>| {
-            let refill = limit.rate().refill_rate();
+            let refill = limit.rate().unwrap().refill_rate();
             passed.as_secs_f64() * refill.tokens() as f64 / refill.period().as_secs_f64()
         };
         let expected = f64::midpoint(of(&one), of(&other));
@@ -436,7 +436,8 @@ pub async fn a_clock_that_steps_back_freezes_a_client_for_at_most_a_second(fixtu
         ("fast", "100000000/minute", 5),
     ] {
         let limit = limit(name, rate, burst);
-        let token = Duration::from_micros(limit.rate().span_of(1).micros.unsigned_abs() + 1);
+        let token =
+            Duration::from_micros(limit.rate().unwrap().span_of(1).micros.unsigned_abs() + 1);
         for step in [1, 2, 10, 3_600, 86_400, 10_000_000].map(Duration::from_secs) {
             let client = fixture.client();
             for _ in 0..burst {
@@ -471,7 +472,8 @@ pub async fn a_clock_that_steps_back_prolongs_a_debt_by_at_most_a_second(fixture
             let before = fixture.act(Action::Peek, &limit, client, 1).await;
             fixture.step_back(Duration::from_secs(step));
             let after = fixture.act(Action::Peek, &limit, client, 1).await;
-            let token = Duration::from_micros(limit.rate().span_of(1).micros.unsigned_abs() + 1);
+            let token =
+                Duration::from_micros(limit.rate().unwrap().span_of(1).micros.unsigned_abs() + 1);
             let wait = |decision: &Decision| match decision.retry() {
                 Retry::After(wait) => wait,
                 Retry::Now | Retry::Never => Duration::ZERO,

@@ -80,7 +80,7 @@ async fn deny_denies_every_cost() {
     assert!(decision.is_denied());
     assert_eq!(verdicts(&decision), [("default", false, 0)]);
     assert_eq!(decision.retry(), Retry::After(Duration::from_secs(1)));
-    assert_eq!(decision.binding().unwrap().reset_in, Duration::from_secs(10));
+    assert_eq!(decision.binding().unwrap().reset_in, Some(Duration::from_secs(10)));
     assert_eq!(fixture.decide(&check(Action::Take, &[(&limit, 11)])).await.retry(), Retry::Never);
 }
 

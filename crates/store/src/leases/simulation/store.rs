@@ -1,8 +1,10 @@
 //! The store: a real bucket, decided by the real arithmetic, at a clock that may step.
 
-use std::{collections::VecDeque, slice};
+use std::collections::VecDeque;
 
-use sluice_core::{Action, Check, Decision, Leases, Rate, Source, Term, Timestamp, TokenBucket};
+use sluice_core::{
+    Action, Bucket, Check, Decision, Leases, Rate, Source, Term, Timestamp, TokenBucket,
+};
 
 use super::{
     fault::Fault,
@@ -36,6 +38,10 @@ pub(super) struct Lost {
     pub(super) lent: u64,
 }
 
+fn rate_of(check: &Check) -> &Rate {
+    check.parts()[0].limit.rate().expect("the limit is a token bucket")
+}
+
 impl SimulatedStore {
     pub(super) fn new(fault: Option<Fault>) -> Self {
         Self {
@@ -49,7 +55,7 @@ impl SimulatedStore {
 
     pub(super) fn decide(&mut self, check: &Check, now: Nanos) -> Decision {
         let at = self.clock.at(now);
-        let rate = check.parts()[0].limit.rate();
+        let rate = rate_of(check);
         let before = self.bucket;
         let mut bucket = self.load(rate, at);
         let read = bucket;
@@ -113,8 +119,13 @@ impl SimulatedStore {
 
     fn decide_on(&self, check: &Check, bucket: &mut TokenBucket, at: Timestamp) -> Decision {
         let leases = bucket.leases();
-        let decide =
-            |bucket: &mut TokenBucket| check.decide(slice::from_mut(bucket), at, Source::Store);
+        let decide = |tokens: &mut TokenBucket| {
+            let (decision, after) = check.decide_one((*tokens).into(), at, Source::Store);
+            if let Some(Bucket::Tokens(after)) = after {
+                *tokens = after;
+            }
+            decision
+        };
         match (self.fault, check.action()) {
             (_, Action::Lend { .. } | Action::EndLease { .. })
                 if self.fault == Some(Fault::RefillsToTheBurst) =>
@@ -140,7 +151,7 @@ impl SimulatedStore {
                 let decision = decide(bucket);
                 if decision.is_denied() {
                     let part = &check.parts()[0];
-                    let mut settled = bucket.settled(part.limit.rate(), at);
+                    let mut settled = bucket.settled(rate_of(check), at);
                     settled.give_back(part.cost.tokens());
                     *bucket = settled.bucket();
                 }

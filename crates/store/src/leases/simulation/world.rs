@@ -353,7 +353,8 @@ impl World {
     /// Lets the store decide, and the virtual bucket know.
     fn decide(&mut self, request: Request) -> Result<Decision, Excess> {
         let part = &request.check.parts()[0];
-        let (rate, tokens) = (*part.limit.rate(), part.cost.tokens());
+        let rate = *part.limit.rate().expect("the limit is a token bucket");
+        let tokens = part.cost.tokens();
         let out = self.out();
         if rate != *self.oracle.rate() {
             self.oracle.change_rate(self.now, rate, out);
@@ -371,8 +372,8 @@ impl World {
                 self.oracle.take(self.now, tokens)?;
             }
             Action::Take | Action::Peek => {}
-            Action::Reserve | Action::Extend | Action::Settle | Action::Undo => {
-                unreachable!("the simulation has no holds")
+            Action::Reserve | Action::Extend | Action::Settle | Action::Undo | Action::Renew => {
+                unreachable!("the simulation has neither holds nor slots")
             }
             Action::Charge => self.oracle.charge(self.now, tokens, out),
             Action::GiveBack => self.oracle.give_back(self.now, tokens),
@@ -558,7 +559,7 @@ impl World {
     }
 
     fn rate(&self) -> &Rate {
-        self.limits[self.limit].rate()
+        self.limits[self.limit].rate().expect("the limit is a token bucket")
     }
 
     fn schedule_all(&mut self, acts: Vec<(Nanos, Act)>) {

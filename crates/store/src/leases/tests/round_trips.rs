@@ -158,7 +158,7 @@ impl Simulation {
     fn request(&mut self, replica: usize) {
         self.totals.requests += 1;
         let now = self.clock.now();
-        let mut ideal = self.ideal.settled(self.part.limit.rate(), now);
+        let mut ideal = self.ideal.settled(self.part.limit.rate().unwrap(), now);
         if ideal.covers(1) {
             ideal.take(1);
             self.totals.ideal += 1;
@@ -186,7 +186,7 @@ impl Simulation {
     /// Admits a request now. If any window admitted too much, the bucket that is charged would owe.
     fn admit(&mut self) {
         self.totals.admitted += 1;
-        let mut promise = self.promise.settled(self.part.limit.rate(), self.clock.now());
+        let mut promise = self.promise.settled(self.part.limit.rate().unwrap(), self.clock.now());
         assert!(promise.covers(1), "a window admits more than its burst and what is refilled");
         promise.take(1);
         self.promise = promise.bucket();
