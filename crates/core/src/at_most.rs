@@ -5,9 +5,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use crate::{
     cost::Cost,
     refill_rate::{MAX_PERIOD, parse_count, parse_period},
-    slices::SLICES,
 };
 
+/// How many slices a period has.
+const SLICES: u64 = 10;
 /// The shortest period: 100 milliseconds.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 

@@ -12,10 +12,6 @@ use crate::{
     window::{SettledWindow, Window},
 };
 
-/// The longest time that a bucket stands still when the store's clock steps back, in microseconds:
-/// one second.
-pub const MAX_CLOCK_STEP_US: i64 = 1_000_000;
-
 /// The state of one limit for one client, as a store keeps it.
 ///
 /// It was written at some earlier instant and perhaps under other numbers. [`Bucket::settled`]

@@ -7,12 +7,13 @@ use smallvec::SmallVec;
 use crate::{
     algorithm::Algorithm,
     bucket::{Bucket, Settled},
-    bucket_id::{BucketId, Tag},
+    bucket_id::Tag,
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
     hold::{Guarded, Hold, HoldStep, RecordKey},
     leases::Term,
     limit::Limit,
+    part::Part,
     time::Timestamp,
 };
 
@@ -59,127 +60,6 @@ pub enum Action {
     Settle,
     /// Takes a step of a hold back ([`HoldStep::Undo`]).
     Undo,
-}
-
-/// One cost in one bucket: a part of a [`Check`].
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The limit that the bucket belongs to.
-    pub limit: Arc<Limit>,
-    /// Whose bucket of that limit it is.
-    pub tag: Tag,
-    /// The tokens to take.
-    pub cost: Cost,
-    /// The limit's index in the policy's list, where a policy made the part.
-    policy_index: u32,
-    /// Whether the rule of the limit sets the cost, whatever the request costs.
-    has_fixed_cost: bool,
-    /// Whether a settlement gives the cost back.
-    gives_back: bool,
-    earlier: Earlier,
-}
-
-/// What is known of what was taken of a part's bucket before.
-#[derive(Clone, Copy, Debug, Default)]
-enum Earlier {
-    #[default]
-    Unknown,
-    /// This is held.
-    Held(Cost),
-    /// What is given back or renewed was taken then.
-    TakenAt(Timestamp),
-}
-
-impl Part {
-    /// Creates a part that asks the bucket of `limit` and `tag` for `cost`.
-    #[must_use]
-    pub const fn new(limit: Arc<Limit>, tag: Tag, cost: Cost) -> Self {
-        Self {
-            limit,
-            tag,
-            cost,
-            policy_index: 0,
-            has_fixed_cost: false,
-            gives_back: false,
-            earlier: Earlier::Unknown,
-        }
-    }
-
-    /// Returns the part of an extension, which takes its cost beyond what is `held`.
-    #[must_use]
-    pub fn holding(self, held: Cost) -> Self {
-        Self { earlier: Earlier::Held(held), ..self }
-    }
-
-    /// Returns the part of a check that gives back, or renews, what was taken at this time, by the
-    /// store's clock.
-    #[must_use]
-    pub fn taken_at(self, taken_at: Timestamp) -> Self {
-        Self { earlier: Earlier::TakenAt(taken_at), ..self }
-    }
-
-    /// Returns what is held, of a part of an [extension](Self::holding).
-    #[must_use]
-    pub const fn held(&self) -> Cost {
-        match self.earlier {
-            Earlier::Held(held) => held,
-            Earlier::Unknown | Earlier::TakenAt(_) => Cost::NONE,
-        }
-    }
-
-    /// Returns when what is given back or renewed was [taken](Self::taken_at), if that is known.
-    #[must_use]
-    pub const fn when_taken(&self) -> Option<Timestamp> {
-        match self.earlier {
-            Earlier::TakenAt(taken_at) => Some(taken_at),
-            Earlier::Unknown | Earlier::Held(_) => None,
-        }
-    }
-
-    /// Returns the part of a settlement: what was `held` of its cost is corrected to `actual`.
-    #[must_use]
-    pub fn settling(limit: Arc<Limit>, tag: Tag, held: Cost, actual: Cost) -> Self {
-        let part = Self::new(limit, tag, actual.minus(held));
-        if held > actual {
-            Self { cost: held.minus(actual), gives_back: true, ..part }
-        } else {
-            part
-        }
-    }
-
-    /// Returns the same part under another limit.
-    #[must_use]
-    pub fn under(self, limit: Arc<Limit>) -> Self {
-        Self { limit, ..self }
-    }
-
-    /// Returns whether a settlement gives the cost back; else it charges it.
-    #[must_use]
-    pub const fn gives_back(&self) -> bool {
-        self.gives_back
-    }
-
-    /// Notes the limit's index in [`Policy::limits`](crate::Policy::limits).
-    pub(crate) const fn at_policy_index(mut self, index: u32) -> Self {
-        self.policy_index = index;
-        self
-    }
-
-    /// Notes that the rule of the limit sets the cost.
-    pub(crate) const fn with_fixed_cost(mut self) -> Self {
-        self.has_fixed_cost = true;
-        self
-    }
-
-    pub(crate) const fn policy_index(&self) -> usize {
-        self.policy_index as usize
-    }
-
-    /// Returns which bucket the part takes from.
-    #[must_use]
-    pub fn bucket(&self) -> BucketId {
-        BucketId { tag: self.tag, limit: self.limit.key() }
-    }
 }
 
 /// A set of costs in buckets, which is decided all or nothing. No bucket appears twice.
@@ -231,11 +111,9 @@ impl Check {
         let hold = self.hold.as_ref().filter(|_| took)?.undone(decision.at())?;
         let mut undo = Self::of_hold(hold);
         let parts = self.parts.iter().zip(decision.verdicts());
-        undo.parts.extend(parts.map(|(part, verdict)| Part {
-            cost: if verdict.admitted { part.cost } else { Cost::NONE },
-            gives_back: true,
-            earlier: Earlier::TakenAt(decision.at()),
-            ..part.clone()
+        undo.parts.extend(parts.map(|(part, verdict)| {
+            let taken = if verdict.admitted { part.cost } else { Cost::NONE };
+            part.clone().giving_back(taken).taken_at(decision.at())
         }));
         Some(undo)
     }
@@ -247,7 +125,7 @@ impl Check {
             .iter_mut()
             .find(|known| known.tag == part.tag && known.limit.key() == part.limit.key())
         {
-            Some(known) if known.gives_back == part.gives_back => {
+            Some(known) if known.gives_back() == part.gives_back() => {
                 known.cost = known.cost.plus(part.cost);
             }
             Some(known) if known.cost < part.cost => {
@@ -272,8 +150,8 @@ impl Check {
     /// is left out: it counts requests, whatever they cost.
     #[must_use]
     pub fn adjustment(&self, action: Action, cost: Cost) -> Self {
-        let parts = self.parts.iter().filter(|part| !part.has_fixed_cost);
-        let parts = parts.map(|part| Part { cost, gives_back: false, ..part.clone() }).collect();
+        let parts = self.parts.iter().filter(|part| !part.has_fixed_cost());
+        let parts = parts.map(|part| part.clone().taking(cost)).collect();
         Self { parts, ..Self::new(action) }
     }
 
@@ -508,7 +386,7 @@ impl Check {
             Action::Take | Action::Reserve | Action::Settle | Action::Undo if cost == 0 => {
                 return false;
             }
-            Action::Settle | Action::Undo if part.gives_back => {
+            Action::Settle | Action::Undo if part.gives_back() => {
                 return bucket.give_back(cost, part.when_taken());
             }
             Action::GiveBack => return bucket.give_back(cost, part.when_taken()),

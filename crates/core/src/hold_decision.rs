@@ -4,10 +4,11 @@ use smallvec::SmallVec;
 
 use crate::{
     bucket::Bucket,
-    check::{Action, Check, Part, verdict},
+    check::{Action, Check, verdict},
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
     hold::{Guarded, Hold, Record, RecordWrite},
+    part::Part,
     time::Timestamp,
 };
 

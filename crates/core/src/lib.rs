@@ -37,6 +37,7 @@ mod hold_decision;
 mod leases;
 mod limit;
 mod money;
+mod part;
 mod partition;
 mod policy;
 mod prices;
@@ -52,10 +53,10 @@ mod window;
 
 pub use algorithm::{Algorithm, AlgorithmError};
 pub use at_most::{AtMost, AtMostError};
-pub use bucket::{Bucket, MAX_CLOCK_STEP_US, Settled};
+pub use bucket::{Bucket, Settled};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
 pub use calendar::{Calendar, CalendarError, CalendarUnit, Period};
-pub use check::{Action, Check, Part};
+pub use check::{Action, Check};
 pub use concurrent::{Concurrent, ConcurrentError};
 pub use cost::{Cost, CostError};
 pub use counts::{Counts, Metering, TokenWeights, Usage};
@@ -65,6 +66,7 @@ pub use hold::{CostsDigest, Guarded, Hold, HoldId, HoldStep, Record, RecordKey, 
 pub use leases::{Leases, TERM_US, Term};
 pub use limit::{Limit, LimitNameError, Mode, OnStoreFailure, Precision};
 pub use money::{Currency, CurrencyError, MicroUnits, MoneyError};
+pub use part::Part;
 pub use partition::Partition;
 pub use policy::{
     Endpoint, EndpointPatterns, ExplainedLimit, Explanation, HeaderMatch, LimitField, LimitKind,
@@ -81,6 +83,6 @@ pub use request::{
 };
 pub use slices::{SettledSlices, Slices};
 pub use slots::{SettledSlots, Slots};
-pub use time::{Moment, Span, Timestamp};
+pub use time::{MAX_CLOCK_STEP_US, Moment, Span, Timestamp};
 pub use token_bucket::{SettledTokens, TokenBucket};
 pub use window::{SettledWindow, Window};

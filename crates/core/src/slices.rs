@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use crate::{at_most::AtMost, bucket::MAX_CLOCK_STEP_US, time::Timestamp};
+use crate::{
+    at_most::AtMost,
+    time::{MAX_CLOCK_STEP_US, Timestamp},
+};
 
-/// How many slices a period has.
-pub(crate) const SLICES: u64 = 10;
 /// How many slices are counted: as many as a span as long as the period may touch.
 const COUNTED: usize = 11;
 /// The largest count of a slice: `2^40 - 1`.

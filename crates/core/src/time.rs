@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The longest time that a bucket stands still when the store's clock steps back, in microseconds:
+/// one second.
+pub const MAX_CLOCK_STEP_US: i64 = 1_000_000;
+
 /// An instant in whole microseconds since the Unix epoch, as Redis' `TIME` returns it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

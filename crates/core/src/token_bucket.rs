@@ -11,11 +11,10 @@
 use std::time::Duration;
 
 use crate::{
-    bucket::MAX_CLOCK_STEP_US,
     leases::{Leases, Term},
     rate::{MAX_FILL_US, Rate},
     refill_rate::Refill,
-    time::{Moment, Span, Timestamp},
+    time::{MAX_CLOCK_STEP_US, Moment, Span, Timestamp},
 };
 
 /// How old the time of a debt may become, and how far ahead of the clock it may lie, in

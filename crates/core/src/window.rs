@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use crate::{bucket::MAX_CLOCK_STEP_US, quota::Quota, time::Timestamp};
+use crate::{
+    quota::Quota,
+    time::{MAX_CLOCK_STEP_US, Timestamp},
+};
 
 /// The most tokens that are counted as used: `2^48 - 1`.
 const MAX_USED: u64 = (1 << 48) - 1;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::{
     bucket_id::Tag,
-    check::{Action, Part},
+    check::Action,
     limit::Limit,
+    part::Part,
     policy::{
         matching::{Matched, Policy},
         path::NormalPath,

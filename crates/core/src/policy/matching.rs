@@ -4,8 +4,9 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
     bucket_id::{Subject, Tag, Tagger},
-    check::{Action, Check, Part},
+    check::{Action, Check},
     limit::Limit,
+    part::Part,
     policy::{
         endpoints::Endpoints,
         path,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::{
     algorithm::Algorithm,
     bucket_id::Tag,
-    check::Part,
     cost::Cost,
     counts::Metering,
     limit::Limit,
+    part::Part,
     policy::{endpoints::Endpoints, pattern::PathPattern},
     request::{Attributes, RepeatedField, Request, RequestError},
 };
@@ -128,6 +128,8 @@ impl Applied {
     /// Returns the part of a check that takes of the limit what `request` costs.
     pub(super) fn part_of(&self, tag: Tag, request: &Request<'_>) -> Part {
         match self.limit.metering() {
+            // A request is one in flight, whatever it costs.
+            None if self.has_slots() => self.part(tag, Cost::ONE).with_fixed_cost(),
             None => self.part(tag, request.cost),
             Some(Metering { counts, .. }) => {
                 let cost = request.usage.and_then(|usage| counts.of(usage)).unwrap_or(Cost::NONE);
