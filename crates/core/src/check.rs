@@ -129,7 +129,9 @@ impl Check {
                 known.cost = known.cost.plus(part.cost);
             }
             Some(known) if known.cost < part.cost => {
-                *known = Part { cost: part.cost.minus(known.cost), ..part };
+                let rest = part.cost.minus(known.cost);
+                *known = part;
+                known.cost = rest;
             }
             Some(known) => known.cost = known.cost.minus(part.cost),
             None => self.parts.push(part),
