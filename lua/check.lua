@@ -1,25 +1,38 @@
 --[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
      changed bucket once. A bucket whose state has to be repaired is written too, whatever was
      decided: one that was written under another rate, or before this server's clock stepped back.
-                                                                            state layouts: 1 to 7
+                                                                            state layouts: 1 to 11
 
   KEYS[k]  bucket k, each once, and then the records of holds, each once; all in one slot
-  ARGV[1]  MessagePack of { limits, checks, newest, epoch }: two flat arrays of whole numbers; the
-           newest layout that may be written, since every replica of the fleet reads it; and the
-           time in us since when the store remembers, or 0 if that does not matter
+  ARGV[1]  MessagePack of { limits, checks, newest, epoch, others }: two flat arrays of whole
+           numbers; the newest layout that may be written, since every replica of the fleet reads
+           it; the time in us since when the store remembers, or 0 if that does not matter; and a
+           third flat array, if a limit is not a token bucket
            limits  4 numbers per limit: refill tokens, refill us (in lowest terms: that many tokens
-                   come back in that many us), and the time to fill an empty bucket: us, fraction
+                   come back in that many us), and the time to fill an empty bucket: us, fraction.
+                   For any other limit: 0, its row in `others` (from 1), 0, 0
+           others  6 numbers per limit: its kind, the most tokens that may count, and for
+                   1 a window of the calendar, as the caller sees it: 1 if denied costs count too
+                     else 0; its start, its end and the end of the next one, in s
+                   2 a window whose borders are a period apart: 1 if denied costs count too else 0;
+                     the period, and a time at which a window begins, in s; 0
+                   3 a sliding window of ten slices: the length of a slice in us; 0; 0; 0
+                   4 slots, which are taken for a term: the length of a term in us; 0; 0; 0
            checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
                    under a limit that denies: bucket (index into KEYS), limit (from 1), and the time
                    that the cost needs to come back, in us.
                    For any other check: 0, action (0 take, 1 peek, 2 charge, 3 give back, 4 reset,
-                   5 lend, 6 end a lease; of holds 7 reserve, 8 extend, 9 settle, 10 undo), number
-                   of parts, then 5 numbers per part: bucket, limit, and
+                   5 lend, 6 end a lease; of holds 7 reserve, 8 extend, 9 settle, 10 undo; 11 renew
+                   what was taken), number of parts, then 5 numbers per part: bucket, limit, and
                    - lend: what is wanted and the least that is lent, both in us of refill; 0
                    - end a lease: its term; what was lent and what was not spent, in us
                    - settle, undo: 1 if the cost is given back, 0 if it is charged, and the cost
                    - others: 1 if the limit denies else 0, and the time that the cost needs to come
                      back: us, fraction
+                   Under a limit of `others`, the last two are the cost in tokens, and
+                   - give back, renew: when it was taken, in us, or 0 if that is not known
+                   - extend: the cost that was held before
+                   - others: 0
                    A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
                    its lifetime; the time at which that ends, or 0 for reserve, both in us; and the
                    digests of two costs
@@ -29,8 +42,9 @@
                    - undo: what is held; what was held before, or 0
   returns  { now in us (this server's TIME),
              one character per check: '1' allowed, '0' denied, 'u' undecided, since the layout of a
-             bucket or record is unknown; for a step of a hold also 'l' allowed, without a record,
-             'r' repeated, 'c' conflict,
+             bucket or record is unknown, or may not be written, 'w' undecided, since a window of
+             the calendar is not the one of `now`; for a step of a hold also 'l' allowed, without a
+             record, 'r' repeated, 'c' conflict,
              the state of every key before the call, one behind the other: the byte 0 if there was
              none, and 255 if its layout is unknown,
              the us of refill that each check lent which lent any, if there are such checks }
@@ -39,9 +53,9 @@
            less than an array of them; the layout of each says where it ends.
 
   A fraction counts units of 1 / refill tokens of a us, and is less than one us. All numbers are
-  whole and below 2^53, so that doubles are exact; only a change of the rate takes more bits. A
-  bucket's state is `empty`, the instant at which its line of tokens crosses zero. The arithmetic is
-  that of the core's bucket.rs, line by line.
+  whole and below 2^53, so that doubles are exact; only a change of the rate takes more bits. The
+  state of a token bucket is `empty`, the instant at which its line of tokens crosses zero. The
+  arithmetic is that of the core's bucket.rs, window.rs, slices.rs and slots.rs, line by line.
 
   State as stored, big-endian, with the size of each field in bytes:
     layout 1  1 (1), empty us (7), refill us (4)
@@ -62,24 +76,34 @@
               were not taken: a bit for each of the first 32, the first one lowest (4), the end of
               its lifetime in us (7)
               the record of a hold
+    layout 8  8 (1), end in s (5), tokens used (6)
+              a window of the calendar, or of a period
+    layout 9  9 (1), newest slice: the time in slices (5), tokens used in it and in each of the ten
+              before it (11 times 2)
+              a sliding window
+    layout 10 10 (1), newest slice (5), tokens used (11 times 5)
+              a sliding window with more tokens in a slice
+    layout 11 11 (1), term: the time in terms (4), slots of the term before (3), of this one (4)
+              slots
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
-  layouts 1 to 4, and between them they hold any state.
-  A state expires when its bucket is full, rounded up to a ms. The expiry is an absolute time, since
-  Redis counts relative ones from a time that it read before this script did.
+  layouts 1 to 4, and between them they hold the state of any token bucket.
+  A state expires when its bucket is full, or nothing counts any more, rounded up to a ms. The
+  expiry is an absolute time, since Redis counts relative ones from a time that it read before this
+  script did.
   A record expires when the lifetime of its hold ends, also rounded up to a ms.
   The key of a bucket that holds less than one token when tokens are returned to it (give back,
   reset, the end of a lease, settle, undo) is published on the channel `prefix:returned`, so that no
-  replica denies by what it knew.
-  A bucket without a state is full. With an epoch, it was empty then and has refilled since, so
-  that a full bucket must have a state until it would have filled since the epoch. ]]
+  replica denies by what it knew. Of slots no replica knows anything.
+  A token bucket without a state is full. With an epoch, it was empty then and has refilled since,
+  so that a full one must have a state until it would have filled since the epoch. In a bucket of
+  another limit nothing is used then, whenever the store began to remember. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
 local DEBT_TIME = MAX_CLOCK_STEP / 2                  -- us; the core's DEBT_TIME_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
 local EXACT = 2 ^ 53                                  -- doubles below are exact if they are whole
 local TERM = 1000000                                  -- us; the core's TERM_US
-local TAKE, PEEK, CHARGE, GIVE_BACK, LEND = 0, 1, 2, 3, 5
-local RESERVE, EXTEND, SETTLE = 7, 8, 9
+local PEEK, RESERVE, UNDO = 1, 7, 10
 local HELD, SETTLED = 1, 2
 local UNKNOWN, LEASED = 1, 2
 
@@ -117,15 +141,15 @@ for at = 1, #limits, 4 do
   interval[limit] = tokens == 1 and limits[at + 1] or false
 end
 
--- The buckets, by index into KEYS. A bucket without `us` has no state. Most buckets have neither a
+-- The token buckets, by index into KEYS. A bucket without `us` has no state. Most have neither a
 -- fraction nor a debt: `whole` is the us per token of such a bucket. The tables in the second line
 -- are for the other buckets. `leases` has an array { term, earlier, current } for each bucket of
 -- which tokens are leased. `records` has an array { state, digest, missed, end } for each hold, or
--- false if its record is removed. `rare` has the keys that are no bucket which can be read, and
--- those of buckets that are leased.
+-- false if its record is removed. `rare` has the keys that are no token bucket which can be read,
+-- and those of buckets that are leased. `unread` has the states of the former that are no records.
 local us, whole = {}, {}
 local fraction, state_tokens, state_us, indebted = {}, {}, {}, {}
-local leases, rare, records = {}
+local leases, rare, records, unread = {}
 local stored = #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
 for k = 1, #KEYS do
   local state = stored[k]
@@ -163,13 +187,14 @@ for k = 1, #KEYS do
         records[k] = { kind, digest, missed, ends_at }
       end
     end
-    -- The layout is unknown or no bucket's, or its numbers are none that a version writes.
+    -- The layout is unknown or no token bucket's, or its numbers are none that a version writes.
     local micros, tokens = whole[k] or state_us[k] or 0, state_tokens[k] or 1
     if micros == 0 or tokens == 0 or (fraction[k] or 0) >= tokens or us[k] >= EXACT then
       us[k], whole[k], fraction[k] = nil, nil, nil
       state_tokens[k], state_us[k], indebted[k], leases[k] = nil, nil, nil, nil
       if not (records and records[k]) then
-        stored[k] = '\255'
+        unread = unread or {}
+        unread[k], stored[k] = state, '\255'
       end
       rare = rare or {}
       rare[k] = UNKNOWN
@@ -201,21 +226,6 @@ local function put(k, limit, e, f, d, leased)
   end
 end
 
--- Adds sign * a * b * c to a sum in limbs of 16 bits, the lowest first. Each factor is whole and
--- has at most four limbs, so no limb of a sum of three such products exceeds 2^53.
-local function add_product(sum, sign, a, b, c)
-  for i = 0, 3 do
-    local x = sign * (floor(a / 65536 ^ i) % 65536)
-    for j = 0, x ~= 0 and 3 or -1 do
-      local xy = x * (floor(b / 65536 ^ j) % 65536)
-      for k = 0, xy ~= 0 and 3 or -1 do
-        local at = i + j + k + 1
-        sum[at] = (sum[at] or 0) + xy * (floor(c / 65536 ^ k) % 65536)
-      end
-    end
-  end
-end
-
 -- Returns the age in us of a bucket under a limit that holds as many tokens as one of `age`, less
 -- a fraction, at another rate: (age * tokens - f) * refill_us / (micros * refill_tokens), rounded
 -- down. Doubles may miss it by one, and rounded up it would make tokens.
@@ -225,6 +235,20 @@ local function converted(age, f, tokens, micros, limit)
   local guess = floor(parts / per_us)
   if (abs(parts) < EXACT and per_us < EXACT) or abs(guess) > MAX_FILL then
     return guess
+  end
+  -- Adds sign * a * b * c to a sum in limbs of 16 bits, the lowest first. Each factor is whole and
+  -- has at most four limbs, so no limb of a sum of three such products exceeds 2^53.
+  local function add_product(sum, sign, a, b, c)
+    for i = 0, 3 do
+      local x = sign * (floor(a / 65536 ^ i) % 65536)
+      for j = 0, x ~= 0 and 3 or -1 do
+        local xy = x * (floor(b / 65536 ^ j) % 65536)
+        for k = 0, xy ~= 0 and 3 or -1 do
+          local at = i + j + k + 1
+          sum[at] = (sum[at] or 0) + xy * (floor(c / 65536 ^ k) % 65536)
+        end
+      end
+    end
   end
   local function is_too_much(candidate)
     local sum, carry, is_zero = {}, 0, true
@@ -347,57 +371,376 @@ local function settled(k, limit)
   return e, f, d
 end
 
+-- Limits that are no token buckets, of which few calls have any: `others` has each of them by its
+-- number, with `most`, the most that may count, and with the functions of its algorithm:
+--   settled(state)                     returns the state at `now`, also if there is none yet, and
+--                                      whether it had to be repaired
+--   used(state)                        returns what counts
+--   taken(state, cost)                 returns the state after that
+--   given_back(state, cost, taken_at)  the same; nil if what was taken then counts no more
+--   renewed(state, cost, taken_at)     the same
+--   packed(state)                      returns what is stored, and when it expires, in us
+-- A state is never changed: each of these makes another one. `counts` has those in which something
+-- counts, by index into KEYS, and `recounted` the limits of those that changed.
+local others, counts, recounted
+local doubt, keep, look
+if plan[5] then
+  others, counts, recounted = {}, {}, {}
+  local counted_by = {}
+  local min, max = math.min, math.max
+  local now_s = floor(now / 1000000)
+  local windows, slices, slots = {}, {}, {}
+  local algorithms, rows = { windows, windows, slices, slots }, plan[5]
+  windows.__index, slices.__index, slots.__index = windows, slices, slots
+  for limit = 1, #refill_tokens do
+    if refill_tokens[limit] == 0 then
+      local at = 6 * refill_us[limit] - 5
+      local kind = rows[at]
+      local other = { algorithm = algorithms[kind], most = rows[at + 1] }
+      if kind == 1 then
+        other.start, other.ends_at, other.next_end = rows[at + 3], rows[at + 4], rows[at + 5]
+        other.is_stale = now_s < other.start or now_s >= other.ends_at
+      elseif kind == 2 then
+        local period = rows[at + 3]
+        other.start = now_s - (now_s - rows[at + 4]) % period
+        other.ends_at, other.next_end = other.start + period, other.start + 2 * period
+      else
+        other.length = rows[at + 2]
+      end
+      other.counts_denied, other.is_published = kind <= 2 and rows[at + 2] == 1, kind <= 3
+      others[limit] = setmetatable(other, other.algorithm)
+    end
+  end
+
+  -- A window: { ends_at in s, used }.
+  function windows:settled(state)
+    local ends_at, used = self.ends_at, 0
+    if state and state.ends_at > now_s then
+      local is_next = state.ends_at == self.next_end and now_s + 1 >= ends_at
+      if state.ends_at == ends_at or is_next then
+        return state, false
+      end
+      used = state.used
+    end
+    return { ends_at = ends_at, used = used }, used > 0
+  end
+
+  function windows:used(state)
+    return state.used
+  end
+
+  function windows:taken(state, cost)
+    return { ends_at = state.ends_at, used = min(state.used + cost, 2 ^ 48 - 1) }
+  end
+
+  function windows:given_back(state, cost, taken_at)
+    local start = state.ends_at == self.ends_at and self.start or self.ends_at
+    if taken_at ~= 0 and taken_at < start * 1000000 then
+      return nil
+    end
+    return { ends_at = state.ends_at, used = max(state.used - cost, 0) }
+  end
+
+  function windows:renewed(state)
+    return state
+  end
+
+  function windows:packed(state)
+    return pack('>BI5I6', 8, state.ends_at, state.used), state.ends_at * 1000000
+  end
+
+  -- A sliding window: { newest slice, [1] used in it, ... [11] used in the oldest one }.
+  function slices:settled(state)
+    local slice = floor(now / self.length)
+    local by = state and slice - state.newest or 11
+    if by == 0 or (by < 0 and state.newest <= floor(latest / self.length)) then
+      return state, false
+    end
+    local moved = { newest = slice }
+    for i = 1, 11 do
+      moved[i] = state and state[i - max(by, 0)] or 0
+    end
+    return moved, by < 0
+  end
+
+  function slices:used(state)
+    local used = 0
+    for i = 1, 11 do
+      used = used + state[i]
+    end
+    return used
+  end
+
+  function slices:taken(state, cost)
+    local after = { newest = state.newest, unpack(state) }
+    after[1] = min(after[1] + cost, 2 ^ 40 - 1)
+    return after
+  end
+
+  function slices:given_back(state, cost, taken_at)
+    local age = taken_at ~= 0 and state.newest - floor(taken_at / self.length) or 10
+    if age > 10 then
+      return nil
+    end
+    local after = { newest = state.newest, unpack(state) }
+    for i = max(age, 0) + 1, 1, -1 do
+      local back = min(cost, after[i])
+      after[i], cost = after[i] - back, cost - back
+    end
+    return after
+  end
+
+  slices.renewed = windows.renewed
+
+  function slices:packed(state)
+    local layout, size, last = 9, 'I2', 0
+    for i = 11, 1, -1 do
+      if state[i] > 0 then
+        last = i
+      end
+      if state[i] >= 65536 then
+        layout, size = 10, 'I5'
+      end
+    end
+    local expires_at = (state.newest + 12 - last) * self.length
+    return pack('>BI5' .. size:rep(11), layout, state.newest, unpack(state)), expires_at
+  end
+
+  -- Slots: { term, earlier, current }, those of the term before and of this one.
+  function slots:settled(state)
+    local term = floor(now / self.length)
+    local by = state and term - state.term or 2
+    if by > 1 then
+      return { term = term, earlier = 0, current = 0 }, false
+    elseif by == 1 then
+      return { term = term, earlier = min(state.current, 2 ^ 24 - 1), current = 0 }, false
+    elseif by >= -3 then
+      return state, false
+    end
+    local both = min(state.earlier + state.current, 2 ^ 32 - 1)
+    return { term = term + 3, earlier = 0, current = both }, true
+  end
+
+  function slots:used(state)
+    return state.earlier + state.current
+  end
+
+  function slots:taken(state, cost)
+    local current = min(state.current + cost, 2 ^ 32 - 1)
+    return { term = state.term, earlier = state.earlier, current = current }
+  end
+
+  function slots:given_back(state, cost, taken_at)
+    local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 1
+    if age > 1 then
+      return nil
+    end
+    local back = age == 1 and min(cost, state.earlier) or 0
+    local current = max(state.current - (cost - back), 0)
+    return { term = state.term, earlier = state.earlier - back, current = current }
+  end
+
+  function slots:renewed(state, cost, taken_at)
+    local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 1
+    if age > 1 then
+      return nil
+    elseif age < 1 then
+      return state
+    end
+    local after = self:taken(state, cost)
+    after.earlier = max(state.earlier - cost, 0)
+    return after
+  end
+
+  function slots:packed(state)
+    local expires_at = (state.term + (state.current > 0 and 2 or 1)) * self.length
+    return pack('>BI4I3I4', 11, state.term, state.earlier, state.current), expires_at
+  end
+
+  for k, state in pairs(unread or {}) do
+    local layout, length = byte(state), #state
+    local _
+    if layout == 8 and length == 12 then
+      local ends_at, used
+      _, ends_at, used = unpack_state('>BI5I6', state)
+      counts[k], counted_by[k] = { ends_at = ends_at, used = used }, windows
+    elseif (layout == 9 and length == 28) or (layout == 10 and length == 61) then
+      local numbers = { unpack_state('>BI5' .. (layout == 9 and 'I2' or 'I5'):rep(11), state) }
+      counts[k], counted_by[k] = { newest = numbers[2], unpack(numbers, 3, 13) }, slices
+    elseif layout == 11 and length == 12 then
+      local term, earlier, current
+      _, term, earlier, current = unpack_state('>BI4I3I4', state)
+      counts[k], counted_by[k] = { term = term, earlier = earlier, current = current }, slots
+    end
+    if counts[k] then
+      stored[k] = state
+    end
+  end
+
+  -- Returns why nothing can be decided about a bucket: 'u' or 'w'. Nil if it can.
+  function doubt(k, other)
+    local is_read = stored[k] == '\0' or counted_by[k] == other.algorithm
+    if not is_read or newest < 11 then
+      return 'u'
+    end
+    return other.is_stale and 'w' or nil
+  end
+
+  -- Sets a bucket. One in which nothing counts is removed at once, as a full token bucket is.
+  function keep(k, other, state)
+    counts[k] = other:used(state) > 0 and state or nil
+    recounted[k] = other
+  end
+
+  -- Returns the state of a bucket at `now`. One that had to be repaired is set at once.
+  function look(k, other)
+    local state, repaired = other:settled(counts[k])
+    if repaired then
+      keep(k, other, state)
+    end
+    return state
+  end
+end
+
 -- Takes or peeks. Returns '1' if every limit that denies has the tokens, else '0'. A limit that
 -- does not deny is debited only if it has the tokens. Every bucket is repaired in any case.
+--
+-- Under a limit of `others`, what a hold that is extended has taken at `taken_at` is renewed first,
+-- and a denied cost may count too. `after_us` is then the whole state after the take.
 local after_us, after_fraction, after_leases = {}, {}, {}
-local function take(first, parts, peek)
+local function take(first, parts, peek, taken_at)
   local verdict = '1'
   for part = 1, parts do
     local at = first + 5 * (part - 1)
-    local limit = checks[at + 1]
-    local e, f, _, leased = settled(checks[at], limit)
-    e, f = e + checks[at + 3], f + checks[at + 4]
-    if f >= refill_tokens[limit] then
-      e, f = e + 1, f - refill_tokens[limit]
+    local k, limit, cost = checks[at], checks[at + 1], checks[at + 3]
+    local other = others and others[limit]
+    if other then
+      local state = look(k, other)
+      if taken_at then
+        state = other:renewed(state, checks[at + 4], taken_at)
+      end
+      local covered = state and other:used(state) + cost <= other.most
+      after_us[part] = covered and other:taken(state, cost)
+    else
+      local e, f, _, leased = settled(k, limit)
+      e, f = e + cost, f + checks[at + 4]
+      if f >= refill_tokens[limit] then
+        e, f = e + 1, f - refill_tokens[limit]
+      end
+      local covered = e < now or (e == now and f == 0)
+      after_us[part], after_fraction[part], after_leases[part] = covered and e, f, leased
     end
-    local covered = e < now or (e == now and f == 0)
-    after_us[part], after_fraction[part], after_leases[part] = covered and e, f, leased
-    if not covered and checks[at + 2] == 1 then
+    if not after_us[part] and checks[at + 2] == 1 then
       verdict = '0'
     end
   end
   if verdict == '1' and not peek then
     for part = 1, parts do
       local at = first + 5 * (part - 1)
+      local k, limit, after = checks[at], checks[at + 1], after_us[part]
       local costs = checks[at + 3] > 0 or checks[at + 4] > 0
-      if costs and after_us[part] then
-        local e, f, leased = after_us[part], after_fraction[part], after_leases[part]
-        put(checks[at], checks[at + 1], e, f, nil, leased)
+      if costs and after and others and others[limit] then
+        keep(k, others[limit], after)
+      elseif costs and after then
+        put(k, limit, after, after_fraction[part], nil, after_leases[part])
+      end
+    end
+  elseif others and not peek and not taken_at then
+    for at = first, first + 5 * (parts - 1), 5 do
+      local k, other = checks[at], others[checks[at + 1]]
+      if other and other.counts_denied then
+        keep(k, other, other:taken(look(k, other), checks[at + 3]))
       end
     end
   end
   return verdict
 end
 
--- Publishes the key of a bucket, if it has less than one token. A user who may not publish gives
--- back all the same.
-local function publish(k, limit, e, f)
-  local tokens, micros = refill_tokens[limit], refill_us[limit]
-  e, f = e + floor(micros / tokens), f + micros % tokens
-  if e > now or (e == now and f > 0) or (e == now - 1 and f > tokens) then
-    redis.pcall('PUBLISH', KEYS[k]:match('^[^{]*') .. 'returned', KEYS[k])
+-- Takes from one bucket that is leased, under a limit that denies and whose tokens are whole us.
+local function take_simple(k, limit, cost)
+  local e, _, _, leased = settled(k, limit)
+  e = e + cost
+  if e > now then
+    return '0'
+  end
+  if cost > 0 then
+    put(k, limit, e, 0, nil, leased)
+  end
+  return '1'
+end
+
+-- Returns why a check cannot be decided: 'u' or 'w'. Nil if it can.
+local function undecided(first, parts)
+  for at = first, first + 5 * (parts - 1), 5 do
+    local k, other = checks[at], others and others[checks[at + 1]]
+    if other and doubt(k, other) then
+      return doubt(k, other)
+    elseif not other and rare and rare[k] == UNKNOWN then
+      return 'u'
+    end
   end
 end
 
--- Charges, gives back or resets. Each of them is always allowed.
-local function adjust(first, parts, action)
-  for part = 1, parts do
-    local at = first + 5 * (part - 1)
+-- Returns the function that decides what is neither a take nor a peek, by the action, the first part
+-- and the number of parts. It is made when a check needs it, as few calls have one. `lent_spans` is
+-- what the checks lent, and `ends` has the records of holds that changed, with their ends.
+local lent_spans, ends
+local function make_change()
+  local CHARGE, GIVE_BACK, RESET, LEND, END_LEASE = 2, 3, 4, 5, 6
+  local EXTEND, SETTLE, RENEW = 8, 9, 11
+  local min, max = math.min, math.max
+
+  -- Publishes the key of a bucket. A user who may not publish gives back all the same.
+  local function publish(k)
+    redis.pcall('PUBLISH', KEYS[k]:match('^[^{]*') .. 'returned', KEYS[k])
+  end
+
+  -- Publishes the key of a token bucket, if it has less than one token.
+  local function publish_empty(k, limit, e, f)
+    local tokens, micros = refill_tokens[limit], refill_us[limit]
+    e, f = e + floor(micros / tokens), f + micros % tokens
+    if e > now or (e == now and f > 0) or (e == now - 1 and f > tokens) then
+      publish(k)
+    end
+  end
+
+  -- Repairs the bucket of a part, if it has to be.
+  local function repair(at)
+    local k, limit = checks[at], checks[at + 1]
+    if others and others[limit] then
+      look(k, others[limit])
+    else
+      settled(k, limit)
+    end
+  end
+
+  -- Charges, gives back, resets or renews what counts under a limit of `others`. Returns false if
+  -- what was taken at `taken_at` does not count any more. There is nothing to lend.
+  local function recount(k, other, action, cost, taken_at)
+    local state, after = look(k, other), nil
+    if action == CHARGE then
+      after = other:taken(state, cost)
+    elseif action == RENEW then
+      after = other:renewed(state, cost, taken_at)
+    elseif action == GIVE_BACK or action == RESET then
+      if other.is_published and other:used(state) >= other.most then
+        publish(k)
+      end
+      after = action == RESET and other:settled(nil) or other:given_back(state, cost, taken_at)
+    end
+    if after and after ~= state then
+      keep(k, other, after)
+    end
+    return after ~= nil
+  end
+
+  -- Charges, gives back or resets a token bucket.
+  local function adjust(at, action)
     local k, limit = checks[at], checks[at + 1]
     local e, f, _, leased = settled(k, limit)
     local tokens = refill_tokens[limit]
     if action >= GIVE_BACK then
-      publish(k, limit, e, f)
+      publish_empty(k, limit, e, f)
     end
     if action == CHARGE then
       e, f = e + checks[at + 3], f + checks[at + 4]
@@ -422,53 +765,33 @@ local function adjust(first, parts, action)
     end
     put(k, limit, e, f, (e > now or (e == now and f > 0)) and now or nil, leased)
   end
-end
 
--- Takes from one bucket that is leased, under a limit that denies and whose tokens are whole us.
-local function take_simple(k, limit, cost)
-  local e, _, _, leased = settled(k, limit)
-  e = e + cost
-  if e > now then
-    return '0'
-  end
-  if cost > 0 then
-    put(k, limit, e, 0, nil, leased)
-  end
-  return '1'
-end
-
--- Lends from the only bucket. Returns '1' if it lent something, else '0'.
-local lent_spans
-local function lend(first, parts)
-  local verdict, now_term = '1', floor(now / TERM)
-  for at = first, first + 5 * (parts - 1), 5 do
+  -- Lends from a bucket. Returns whether it lent something.
+  local function lend(at)
     local k, limit, want, least = checks[at], checks[at + 1], checks[at + 2], checks[at + 3]
     local e, f, d, leased = settled(k, limit)
+    local now_term = floor(now / TERM)
     local term, earlier, current = now_term, 0, 0
     if leased then
       term, earlier, current = leased[1], leased[2], leased[3]
     end
     local held, span = now - e - (f > 0 and 1 or 0), 0
-    if parts == 1 and newest >= 6 and term == now_term and held > 0 then
+    if newest >= 6 and term == now_term and held > 0 then
       local most = floor(fill_us[limit] / 2) - earlier - current
-      span = math.max(0, math.min(want, floor(held / 2), most))
+      span = max(0, min(want, floor(held / 2), most))
       span = span - span % refill_us[limit]
     end
     if span == 0 or span < least then
-      verdict = '0'
-    else
-      put(k, limit, e + span, f, d, { term, earlier, current + span })
-      lent_spans = lent_spans or {}
-      lent_spans[#lent_spans + 1] = span
+      return false
     end
+    put(k, limit, e + span, f, d, { term, earlier, current + span })
+    lent_spans = lent_spans or {}
+    lent_spans[#lent_spans + 1] = span
+    return true
   end
-  return verdict
-end
 
--- Ends a lease of each bucket. Returns '1' if all of them were out, else '0'.
-local function end_leases(first, parts)
-  local verdict = '1'
-  for at = first, first + 5 * (parts - 1), 5 do
+  -- Ends a lease of a bucket. Returns whether it was out.
+  local function end_lease(at)
     local k, limit, granted = checks[at], checks[at + 1], checks[at + 2]
     local lent, unspent = checks[at + 3], checks[at + 4]
     local e, f, d, leased = settled(k, limit)
@@ -476,39 +799,125 @@ local function end_leases(first, parts)
     if leased then
       term, earlier, current = leased[1], leased[2], leased[3]
     end
-    local out = true
     if granted == term and lent <= current then
       current = current - lent
     elseif granted + 1 == term and lent <= earlier then
       earlier = earlier - lent
     else
-      out, verdict = false, '0'
+      return false
     end
-    if out then
-      if unspent > 0 then
-        publish(k, limit, e, f)
+    if unspent > 0 then
+      publish_empty(k, limit, e, f)
+    end
+    e = e - unspent
+    d = (e > now or (e == now and f > 0)) and now or nil
+    e, f, d = capped(limit, e, f, d, now, earlier + current)
+    put(k, limit, e, f, d, earlier + current > 0 and { term, earlier, current } or nil)
+    return true
+  end
+
+  -- Does the action to the bucket of a part. Returns whether it was done.
+  local function apply(at, action, is_alone, taken_at)
+    local k, limit = checks[at], checks[at + 1]
+    if others and others[limit] then
+      return recount(k, others[limit], action, checks[at + 3], taken_at or checks[at + 4])
+    elseif action == LEND and is_alone then
+      return lend(at)
+    elseif action == END_LEASE then
+      return end_lease(at)
+    elseif action == LEND or action == RENEW then
+      settled(k, limit)
+      return action == RENEW
+    end
+    adjust(at, action)
+    return true
+  end
+
+  -- Makes a step of a hold. Returns its verdict.
+  local function step(first, parts, action)
+    local row = first + 5 * parts
+    local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 2]
+    local taken_at = lifetime_end - checks[row + 1]
+    local digest, other = checks[row + 3], checks[row + 4]
+    local record = records and records[k]
+    if record == nil and stored[k] ~= '\0' then
+      return 'u'
+    end
+    local held = record and record[1] == HELD and record[2]
+    local verdict = '1'
+    if action == RESERVE or (action == EXTEND and now < lifetime_end) then
+      lifetime_end = now + checks[row + 1]
+    end
+    if action == RESERVE then
+      verdict = record and (held == digest and 'r' or 'c') or '1'
+    elseif action == EXTEND and record then
+      verdict = held == other and '1' or held == digest and 'r' or 'c'
+    elseif action == SETTLE and record and not held then
+      verdict = record[2] == digest and 'r' or 'c'
+    elseif action > SETTLE and held ~= digest then
+      verdict = 'r'
+    elseif action <= SETTLE and not record then
+      verdict = 'l'
+    end
+    if verdict == 'r' or verdict == 'c' then
+      for at = first, row - 1, 5 do
+        repair(at)
       end
-      e = e - unspent
-      d = (e > now or (e == now and f > 0)) and now or nil
-      e, f, d = capped(limit, e, f, d, now, earlier + current)
-      put(k, limit, e, f, d, earlier + current > 0 and { term, earlier, current } or nil)
+      return verdict
     end
+    local kind, missed = HELD, 0
+    if action <= EXTEND then
+      if take(first, parts, false, action == EXTEND and taken_at) == '0' then
+        return '0'
+      end
+      for part = 1, min(parts, 32) do
+        if not after_us[part] then
+          missed = missed + 2 ^ (part - 1)
+        end
+      end
+    else
+      for at = first, row - 1, 5 do
+        local returns = checks[at + 2] == 1
+        local is_nothing = checks[at + 3] == 0 and checks[at + 4] == 0
+        if is_nothing or (returns and now >= lifetime_end) then
+          repair(at)
+        else
+          apply(at, returns and GIVE_BACK or CHARGE, false, taken_at)
+        end
+      end
+      if action == SETTLE then
+        kind = SETTLED
+      else
+        digest, missed = other, 4294967295
+      end
+    end
+    -- No record is shortened: another reservation of the same hold may last longer.
+    if record and record[4] > lifetime_end then
+      lifetime_end = record[4]
+    end
+    if lifetime_end > now then
+      records, ends = records or {}, ends or {}
+      records[k] = digest > 0 and { kind, digest, missed, lifetime_end }
+      ends[k] = lifetime_end
+    end
+    return verdict
   end
-  return verdict
+
+  return function(action, first, parts)
+    if action >= RESERVE and action <= UNDO then
+      return step(first, parts, action)
+    end
+    local verdict = '1'
+    for at = first, first + 5 * (parts - 1), 5 do
+      if not apply(at, action, parts == 1) then
+        verdict = '0'
+      end
+    end
+    return verdict
+  end
 end
 
-local function any_unknown(first, parts)
-  for at = first, first + 5 * (parts - 1), 5 do
-    if rare[checks[at]] == UNKNOWN then
-      return true
-    end
-  end
-  return false
-end
-
--- What few calls need is made when a check needs it: the function that makes steps of holds, and
--- the records that it changed, with their ends.
-local make_step, ends
+local change
 local verdicts, count = {}, 0
 local at, last = 1, #checks
 while at <= last do
@@ -541,88 +950,17 @@ while at <= last do
   else
     local action, parts, first = checks[at + 1], checks[at + 2], at + 3
     at = first + 5 * parts
-    if action >= RESERVE then
+    if action >= RESERVE and action <= UNDO then
       at = at + 5
     end
-    if rare and any_unknown(first, parts) then
-      verdict = 'u'
+    local doubt = (rare or others) and undecided(first, parts)
+    if doubt then
+      verdict = doubt
     elseif action <= PEEK then
       verdict = take(first, parts, action == PEEK)
-    elseif action == LEND then
-      verdict = lend(first, parts)
-    elseif action >= RESERVE then
-      make_step = make_step or function(first, parts, action)
-        local row = first + 5 * parts
-        local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 2]
-        local digest, other = checks[row + 3], checks[row + 4]
-        local record = records and records[k]
-        if record == nil and stored[k] ~= '\0' then
-          return 'u'
-        end
-        local held = record and record[1] == HELD and record[2]
-        local verdict = '1'
-        if action == RESERVE or (action == EXTEND and now < lifetime_end) then
-          lifetime_end = now + checks[row + 1]
-        end
-        if action == RESERVE then
-          verdict = record and (held == digest and 'r' or 'c') or '1'
-        elseif action == EXTEND and record then
-          verdict = held == other and '1' or held == digest and 'r' or 'c'
-        elseif action == SETTLE and record and not held then
-          verdict = record[2] == digest and 'r' or 'c'
-        elseif action > SETTLE and held ~= digest then
-          verdict = 'r'
-        elseif action <= SETTLE and not record then
-          verdict = 'l'
-        end
-        if verdict == 'r' or verdict == 'c' then
-          for at = first, row - 1, 5 do
-            settled(checks[at], checks[at + 1])
-          end
-          return verdict
-        end
-        local kind, missed = HELD, 0
-        if action <= EXTEND then
-          if take(first, parts) == '0' then
-            return '0'
-          end
-          for part = 1, math.min(parts, 32) do
-            if not after_us[part] then
-              missed = missed + 2 ^ (part - 1)
-            end
-          end
-        else
-          for at = first, row - 1, 5 do
-            local returns = checks[at + 2] == 1
-            local is_nothing = checks[at + 3] == 0 and checks[at + 4] == 0
-            if is_nothing or (returns and now >= lifetime_end) then
-              settled(checks[at], checks[at + 1])
-            else
-              adjust(at, 1, returns and GIVE_BACK or CHARGE)
-            end
-          end
-          if action == SETTLE then
-            kind = SETTLED
-          else
-            digest, missed = other, 4294967295
-          end
-        end
-        -- No record is shortened: another reservation of the same hold may last longer.
-        if record and record[4] > lifetime_end then
-          lifetime_end = record[4]
-        end
-        if lifetime_end > now then
-          records, ends = records or {}, ends or {}
-          records[k] = digest > 0 and { kind, digest, missed, lifetime_end }
-          ends[k] = lifetime_end
-        end
-        return verdict
-      end
-      verdict = make_step(first, parts, action)
-    elseif action > LEND then
-      verdict = end_leases(first, parts)
     else
-      adjust(first, parts, action)
+      change = change or make_change()
+      verdict = change(action, first, parts)
     end
   end
   count = count + 1
@@ -674,6 +1012,18 @@ for k, limit in pairs(changed) do
       end
     end
     call('SET', KEYS[k], state, 'PXAT', format('%d', ceil(full / 1000)))
+  end
+end
+
+if recounted then
+  for k, other in pairs(recounted) do
+    local state = counts[k]
+    if state then
+      local packed, expires_at = other:packed(state)
+      call('SET', KEYS[k], packed, 'PXAT', format('%d', ceil(expires_at / 1000)))
+    else
+      call('DEL', KEYS[k])
+    end
   end
 end
 

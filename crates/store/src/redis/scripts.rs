@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "14d8e0c8fc3e0c2c9d64de6320f6cf07ba77ddc2",
+    digest: "89fa7c48ea0b4d2aed43c07371d96d1d0ff30edb",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
