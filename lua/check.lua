@@ -30,7 +30,8 @@
                    - others: 1 if the limit denies else 0, and the time that the cost needs to come
                      back: us, fraction
                    Under a limit of `others`, the last two are the cost in tokens, and
-                   - give back, renew: when it was taken, in us, or 0 if that is not known
+                   - give back, settle, undo, renew: when it was taken, in us, or 0 if that is not
+                     known
                    - extend: the cost that was held before
                    - others: 0
                    A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
@@ -541,7 +542,7 @@ if plan[5] then
   end
 
   function slots:renewed(state, cost, taken_at)
-    local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 1
+    local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 0
     if age > 1 then
       return nil
     elseif age < 1 then
@@ -715,7 +716,7 @@ local function make_change()
   end
 
   -- Charges, gives back, resets or renews what counts under a limit of `others`. Returns false if
-  -- what was taken at `taken_at` does not count any more. There is nothing to lend.
+  -- what is to be renewed does not count any more. There is nothing to lend.
   local function recount(k, other, action, cost, taken_at)
     local state, after = look(k, other), nil
     if action == CHARGE then
@@ -731,7 +732,7 @@ local function make_change()
     if after and after ~= state then
       keep(k, other, after)
     end
-    return after ~= nil
+    return after ~= nil or action == GIVE_BACK
   end
 
   -- Charges, gives back or resets a token bucket.
@@ -817,10 +818,10 @@ local function make_change()
   end
 
   -- Does the action to the bucket of a part. Returns whether it was done.
-  local function apply(at, action, is_alone, taken_at)
+  local function apply(at, action, is_alone)
     local k, limit = checks[at], checks[at + 1]
     if others and others[limit] then
-      return recount(k, others[limit], action, checks[at + 3], taken_at or checks[at + 4])
+      return recount(k, others[limit], action, checks[at + 3], checks[at + 4])
     elseif action == LEND and is_alone then
       return lend(at)
     elseif action == END_LEASE then
@@ -837,7 +838,7 @@ local function make_change()
   local function step(first, parts, action)
     local row = first + 5 * parts
     local k, lifetime_end = #KEYS + 1 - checks[row], checks[row + 2]
-    local taken_at = lifetime_end - checks[row + 1]
+    local reserved_at = lifetime_end - checks[row + 1]
     local digest, other = checks[row + 3], checks[row + 4]
     local record = records and records[k]
     if record == nil and stored[k] ~= '\0' then
@@ -867,7 +868,7 @@ local function make_change()
     end
     local kind, missed = HELD, 0
     if action <= EXTEND then
-      if take(first, parts, false, action == EXTEND and taken_at) == '0' then
+      if take(first, parts, false, action == EXTEND and reserved_at) == '0' then
         return '0'
       end
       for part = 1, min(parts, 32) do
@@ -882,7 +883,7 @@ local function make_change()
         if is_nothing or (returns and now >= lifetime_end) then
           repair(at)
         else
-          apply(at, returns and GIVE_BACK or CHARGE, false, taken_at)
+          apply(at, returns and GIVE_BACK or CHARGE)
         end
       end
       if action == SETTLE then
