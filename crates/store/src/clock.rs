@@ -36,6 +36,14 @@ impl MonotonicClock {
     }
 }
 
+#[cfg(feature = "redis")]
+impl MonotonicClock {
+    /// Starts a clock that shows `now`.
+    pub(crate) fn showing(now: Timestamp) -> Self {
+        Self { started: Instant::now(), started_at: now }
+    }
+}
+
 impl Default for MonotonicClock {
     fn default() -> Self {
         Self::new()

@@ -7,10 +7,13 @@ use sluice_core::Partition;
 /// The newest layout of a bucket's state or a hold's record. A build that adds a layout raises this
 /// number, teaches `lua/check.lua` to read it, and to write it only if its argument `newest` allows
 /// it.
-const NEWEST_LAYOUT: u8 = 7;
+const NEWEST_LAYOUT: u8 = 11;
 /// The first layout with which the records of holds can be kept.
 #[cfg(feature = "redis")]
 pub(crate) const RECORD_LAYOUT: u8 = 7;
+/// The first layout with which all states of limits can be kept that are no token buckets.
+#[cfg(feature = "redis")]
+pub(crate) const OTHERS_LAYOUT: u8 = 11;
 /// How keys are built, apart from the number of partitions.
 const KEY_FORMAT: u16 = 2;
 
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
         let announced = format!("1.0 beta {}", Formats::CURRENT);
-        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-7 writes=1-7");
+        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-11 writes=1-11");
         assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
         for version in [
             "0.1.0",
@@ -128,11 +131,11 @@ mod tests {
     #[test]
     fn a_layout_is_written_once_every_replica_reads_it() {
         let current = Formats::CURRENT;
-        let newer = Formats { reads: (1, 8), writes: (1, 8), ..current };
-        assert_eq!(current.newest_written([]), 7);
-        assert_eq!(current.newest_written([newer, current]), 7);
-        assert_eq!(newer.newest_written([newer, current]), 7);
-        assert_eq!(newer.newest_written([newer, newer]), 8);
+        let newer = Formats { reads: (1, 12), writes: (1, 12), ..current };
+        assert_eq!(current.newest_written([]), 11);
+        assert_eq!(current.newest_written([newer, current]), 11);
+        assert_eq!(newer.newest_written([newer, current]), 11);
+        assert_eq!(newer.newest_written([newer, newer]), 12);
         assert_eq!(newer.newest_written([newer, Formats::BASELINE]), 4);
     }
 
@@ -140,12 +143,12 @@ mod tests {
     fn replicas_with_other_keys_or_without_common_layouts_do_not_share_buckets() {
         let current = Formats::CURRENT;
         assert!(current.understands(current));
-        assert!(current.understands(Formats { reads: (1, 8), writes: (1, 8), ..current }));
+        assert!(current.understands(Formats { reads: (1, 12), writes: (1, 12), ..current }));
         assert!(current.understands(Formats::BASELINE));
         assert!(!current.understands(Formats { keys: 3, ..current }));
         assert!(!current.understands(Formats { partitions: 16, ..current }));
-        assert!(!current.understands(Formats { writes: (8, 9), ..current }));
-        let later = Formats { reads: (3, 8), writes: (3, 8), ..current };
+        assert!(!current.understands(Formats { writes: (12, 13), ..current }));
+        let later = Formats { reads: (3, 12), writes: (3, 12), ..current };
         assert!(!later.understands(current), "it does not read layout 1 any more");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{mem, time::Instant};
 
-use sluice_core::{Action, Check, Partition};
+use sluice_core::{Action, Check, Partition, Timestamp};
 
 use super::{
     call_plan::CallPlan,
@@ -34,33 +34,71 @@ pub(super) struct Call {
     pub(super) with_text: bool,
     partition: Option<Partition>,
     takes_more: bool,
+    /// How often its checks were about another window of the calendar than that of the server.
+    missed_windows: usize,
 }
+
+/// How often a check is planned anew because the server is in another window of the calendar. The
+/// first reply tells what its clock shows, and the next window may begin just then.
+const MOST_MISSED_WINDOWS: usize = 2;
 
 impl Batch {
     /// Lays out the checks in as few calls as can hold them: one, unless they name thousands of
-    /// buckets; with `one_partition_a_call`, at least one for each partition.
-    pub(super) fn of(gathered: Gathered, one_partition_a_call: bool) -> Self {
+    /// buckets; with `one_partition_a_call`, at least one for each partition. The server's clock
+    /// shows `now`, as far as is known.
+    pub(super) fn of(gathered: Gathered, one_partition_a_call: bool, now: Timestamp) -> Self {
         let Gathered { checks, jobs } = gathered;
         let answers = checks.iter().map(|_| None).collect();
         let mut batch = Self { checks, answers, jobs, calls: Vec::new() };
         let mut index = 0;
         for job in &batch.jobs {
             for _ in 0..job.checks {
-                lay_out(&mut batch.calls, &batch.checks, index, job.manner, one_partition_a_call);
+                let (calls, checks) = (&mut batch.calls, &batch.checks);
+                lay_out(calls, checks, index, job.manner, one_partition_a_call, now);
                 index += 1;
             }
         }
         batch
     }
 
-    /// Records what a reply to a call decides, check by check.
+    /// Records what a reply to a call decides, check by check. Those that were about another window
+    /// of the calendar than that of the server are left to be sent again.
     pub(super) fn decided(&mut self, call: &Call, reply: CheckReply) {
         let Self { checks, answers, .. } = self;
+        let now = reply.now();
         let mut indices = call.checks.iter();
+        let mut again = Vec::new();
         reply.replay(&call.plan, call.checks.iter().map(|&index| &checks[index]), |decision| {
-            if let Some(&index) = indices.next() {
-                answers[index] = Some(decision.map_err(Miss::Failed));
+            match (indices.next(), decision) {
+                (Some(&index), Some(decision)) => {
+                    answers[index] = Some(decision.map_err(Miss::Failed));
+                }
+                (Some(&index), None) => again.push(index),
+                (None, _) => {}
             }
+        });
+        if again.is_empty() {
+            return;
+        }
+        if call.missed_windows == MOST_MISSED_WINDOWS {
+            let error = StoreError::unreadable(format!(
+                "the server's clock jumps between windows of the calendar: it shows {} us",
+                now.unix_micros()
+            ));
+            for index in again {
+                answers[index] = Some(Err(Miss::Failed(error.clone())));
+            }
+            return;
+        }
+        let mut plan = CallPlan::with_capacity(again.len(), now);
+        again.iter().for_each(|&index| plan.push(&checks[index]));
+        self.calls.push(Call {
+            plan,
+            checks: again,
+            with_text: false,
+            takes_more: false,
+            missed_windows: call.missed_windows + 1,
+            ..*call
         });
     }
 
@@ -89,7 +127,7 @@ impl Batch {
                 self.answers[check] = Some(Err(Miss::Failed(error.clone())));
             }
             if again.len() < call.checks.len() {
-                call.plan = CallPlan::default();
+                call.plan = call.plan.emptied();
                 again.iter().for_each(|&check| call.plan.push(&self.checks[check]));
                 call.checks = again;
             }
@@ -125,6 +163,7 @@ fn lay_out(
     index: usize,
     manner: Manner,
     one_partition_a_call: bool,
+    now: Timestamp,
 ) {
     let check = &checks[index];
     let parts = check.parts();
@@ -145,12 +184,13 @@ fn lay_out(
                 _ => 1,
             };
             let mut call = Call {
-                plan: CallPlan::with_capacity(room),
+                plan: CallPlan::with_capacity(room, now),
                 checks: Vec::with_capacity(room),
                 asking: manner == Manner::Asking,
                 with_text: false,
                 partition,
                 takes_more: gathered,
+                missed_windows: 0,
             };
             call.push(index, check);
             calls.push(call);

@@ -2,7 +2,8 @@
 //! describes.
 
 use sluice_core::{
-    Bucket, CostsDigest, Leases, Moment, Record, Refill, Term, Timestamp, TokenBucket,
+    Bucket, CostsDigest, Leases, Moment, Record, Refill, Slices, Slots, Term, Timestamp,
+    TokenBucket, Window,
 };
 
 use crate::{Formats, formats::RECORD_LAYOUT};
@@ -19,6 +20,11 @@ pub(super) enum Stored {
 
 /// The layout of a record.
 const RECORD: u8 = RECORD_LAYOUT;
+/// The layouts of limits that are no token buckets.
+const WINDOW: u8 = 8;
+const NARROW_SLICES: u8 = 9;
+const WIDE_SLICES: u8 = 10;
+const SLOTS: u8 = 11;
 /// The byte that stands for a bucket or a record without a state.
 const NOTHING: u8 = 0;
 /// The byte that stands for a state that the script does not read.
@@ -33,6 +39,7 @@ impl Stored {
             // The script reads all layouts; only a test makes a build that does not.
             [layout, ..] if !(first..=last).contains(layout) => Self::Unknown,
             [RECORD, ..] => parse_record(state).map_or(Self::Unknown, Self::Record),
+            [WINDOW..=SLOTS, ..] => parse_other(state).map_or(Self::Unknown, Self::Bucket),
             _ => parse(state).map_or(Self::Unknown, |tokens| Self::Bucket(tokens.into())),
         }
     }
@@ -55,8 +62,10 @@ impl Stored {
 const fn length(layout: u8) -> Option<usize> {
     Some(match layout {
         NOTHING | UNKNOWN => 1,
-        1 | 2 | 5 => 12,
+        1 | 2 | 5 | WINDOW | SLOTS => 12,
         RECORD => 19,
+        NARROW_SLICES => 28,
+        WIDE_SLICES => 61,
         3 => 25,
         4 => 32,
         6 => 50,
@@ -64,7 +73,7 @@ const fn length(layout: u8) -> Option<usize> {
     })
 }
 
-/// Parses a stored state; `None` if this version does not know its layout.
+/// Parses the stored state of a token bucket; `None` if this version does not know its layout.
 fn parse(state: &[u8]) -> Option<TokenBucket> {
     let (&layout, rest) = state.split_first()?;
     let mut rest = Reader(rest);
@@ -98,6 +107,29 @@ fn parse(state: &[u8]) -> Option<TokenBucket> {
     } else {
         None
     }
+}
+
+/// Parses the stored state of a limit that is no token bucket; `None` if it is none.
+fn parse_other(state: &[u8]) -> Option<Bucket> {
+    let (&layout, rest) = state.split_first()?;
+    let mut rest = Reader(rest);
+    let bucket = match layout {
+        WINDOW => Bucket::Window(Window::from_parts(rest.number(5)?, rest.number(6)?)),
+        NARROW_SLICES | WIDE_SLICES => {
+            let newest = rest.number(5)?;
+            let mut counts = [0; 11];
+            for count in &mut counts {
+                *count = rest.number(if layout == NARROW_SLICES { 2 } else { 5 })?;
+            }
+            Bucket::Slices(Slices::from_parts(newest, counts))
+        }
+        SLOTS => {
+            let mut number = |bytes| u32::try_from(rest.number(bytes)?).ok();
+            Bucket::Slots(Slots::from_parts(number(4)?, number(3)?, number(4)?))
+        }
+        _ => return None,
+    };
+    rest.0.is_empty().then_some(bucket)
 }
 
 /// Parses a record; `None` if this version writes none like it.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use redis::Cmd;
 use sluice_core::{
-    Action, BucketId, Check, CostsDigest, Epoch, Hold, HoldStep, Limit, Part, Rate, RecordKey,
-    Span, Timestamp,
+    Action, Algorithm, BucketId, Check, CostsDigest, Epoch, Hold, HoldStep, Limit, Part, Quota,
+    Rate, RecordKey, Span, Timestamp,
 };
 
 use super::{
@@ -22,14 +22,19 @@ use crate::prehashed::Prehashed;
 /// A simple check that is alone goes to a script that costs the server half as much. Where that
 /// script may not decide, it says so, and the call is made again with
 /// [`check_in_full`](Self::check_in_full).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CallPlan {
+    /// What the server's clock shows by now, as far as is known: the windows of the calendar are
+    /// those of this time.
+    now: Timestamp,
     buckets: Vec<BucketId>,
     bucket_indices: HashMap<BucketId, usize, Prehashed>,
     /// The addresses of the limits, in the order of `limits`. A batch has few limits, so a linear
     /// search is faster than hashing.
     limit_addresses: Vec<usize>,
     limits: PackedNumbers,
+    /// The numbers of the limits that are no token buckets.
+    others: PackedNumbers,
     checks: PackedNumbers,
     /// The indices of each part's bucket in `buckets`, check after check.
     part_indices: Vec<usize>,
@@ -55,15 +60,30 @@ enum Form {
 }
 
 impl CallPlan {
-    /// Makes an empty plan with room for `checks` simple checks.
-    pub(super) fn with_capacity(checks: usize) -> Self {
+    /// Makes an empty plan with room for `checks` simple checks, for a call that is made when the
+    /// server's clock shows `now`. If that turns out to be wrong, the server may say that it is in
+    /// another window of the calendar.
+    pub(super) fn with_capacity(checks: usize, now: Timestamp) -> Self {
         Self {
+            now,
             buckets: Vec::with_capacity(checks),
             bucket_indices: HashMap::with_capacity_and_hasher(checks, Prehashed::default()),
+            limit_addresses: Vec::new(),
+            limits: PackedNumbers::default(),
+            others: PackedNumbers::default(),
             checks: PackedNumbers::with_capacity(checks * BYTES_OF_SIMPLE),
             part_indices: Vec::with_capacity(checks),
-            ..Self::default()
+            records: Vec::new(),
+            known_records: HashMap::new(),
+            record_indices: Vec::new(),
+            form: Form::Empty,
+            epoch: Epoch::NONE,
         }
+    }
+
+    /// Makes an empty plan for the same time.
+    pub(super) fn emptied(&self) -> Self {
+        Self::with_capacity(0, self.now)
     }
 
     /// Appends a check.
@@ -216,17 +236,22 @@ impl CallPlan {
     /// Adds a key, and the argument of a call of `check.lua` without checks: whether the server
     /// runs the script is all that is asked. Managed services refuse scripts without keys.
     pub(super) fn write_probe(key: &str, newest: u8, command: &mut Cmd) {
-        command.arg(1).arg(key).arg(Self::default().argument(newest, 0));
+        let nothing = Self::with_capacity(0, Timestamp::from_unix_micros(0));
+        command.arg(1).arg(key).arg(nothing.argument(newest, 0));
     }
 
     fn argument(&self, newest: u8, epoch: u64) -> Vec<u8> {
-        let mut argument =
-            Vec::with_capacity(self.limits.bytes.len() + self.checks.bytes.len() + 32);
-        argument.push(ARRAY_OF_FOUR);
-        self.limits.write(&mut argument);
-        self.checks.write(&mut argument);
+        let Self { limits, checks, others, .. } = self;
+        let numbers = limits.bytes.len() + checks.bytes.len() + others.bytes.len();
+        let mut argument = Vec::with_capacity(numbers + 32);
+        argument.push(if others.count == 0 { ARRAY_OF_FOUR } else { ARRAY_OF_FIVE });
+        limits.write(&mut argument);
+        checks.write(&mut argument);
         argument.push(newest);
         pack(epoch, &mut argument);
+        if others.count > 0 {
+            others.write(&mut argument);
+        }
         argument
     }
 
@@ -247,16 +272,32 @@ impl CallPlan {
         let address = Arc::as_ptr(limit).addr();
         let known = self.limit_addresses.iter().position(|&known| known == address);
         let index = known.unwrap_or_else(|| {
-            if let Some(rate) = limit.rate() {
-                self.limits.push(rate.refill().tokens());
-                self.limits.push(rate.refill().micros());
-                self.limits.push(rate.fill().micros.unsigned_abs());
-                self.limits.push(rate.fill().fraction);
-            }
+            self.push_limit(limit.algorithm());
             self.limit_addresses.push(address);
             self.limit_addresses.len() - 1
         });
         index as u64 + 1
+    }
+
+    /// Appends the numbers of a limit.
+    fn push_limit(&mut self, algorithm: &Algorithm) {
+        let other = match algorithm {
+            Algorithm::TokenBucket(rate) => {
+                self.limits.push(rate.refill().tokens());
+                self.limits.push(rate.refill().micros());
+                self.limits.push(rate.fill().micros.unsigned_abs());
+                self.limits.push(rate.fill().fraction);
+                return;
+            }
+            Algorithm::Quota(quota) => window(quota, self.now),
+            Algorithm::AtMost(at_most) => [3, at_most.tokens(), at_most.slice_us(), 0, 0, 0],
+            Algorithm::Concurrent(concurrent) => {
+                [4, concurrent.slots().into(), concurrent.term_us(), 0, 0, 0]
+            }
+        };
+        let row = self.others.count / other.len() as u64 + 1;
+        [0, row, 0, 0].into_iter().for_each(|number| self.limits.push(number));
+        other.into_iter().for_each(|number| self.others.push(number));
     }
 }
 
@@ -283,9 +324,7 @@ const LONGEST_SPAN: u64 = 1 << 52;
 
 /// Returns the numbers of a part behind its bucket and limit.
 fn numbers(action: Action, part: &Part) -> [u64; 3] {
-    let Some(rate) = part.limit.rate() else {
-        return [part.limit.denies().into(), part.cost.tokens(), 0];
-    };
+    let Some(rate) = part.limit.rate() else { return numbers_of_other(action, part) };
     let refill = rate.refill();
     // A lease is a multiple of the tokens that come back in a whole number of microseconds.
     let span = |groups: u64| groups.saturating_mul(refill.micros()).min(LONGEST_SPAN);
@@ -317,6 +356,36 @@ fn numbers(action: Action, part: &Part) -> [u64; 3] {
     }
 }
 
+/// Returns the numbers of a part behind its bucket and limit, which is no token bucket.
+fn numbers_of_other(action: Action, part: &Part) -> [u64; 3] {
+    let flag = match action {
+        Action::Settle | Action::Undo => part.gives_back(),
+        _ => part.limit.denies(),
+    };
+    let earlier = match action {
+        Action::GiveBack | Action::Renew | Action::Settle | Action::Undo => {
+            // With 0, the script is told that it is not known.
+            let micros = |at: Timestamp| u64::try_from(at.unix_micros()).unwrap_or(0).max(1);
+            part.when_taken().map_or(0, |at| micros(at).min(LATEST))
+        }
+        Action::Extend => part.held().tokens(),
+        _ => 0,
+    };
+    [flag.into(), part.cost.tokens(), earlier]
+}
+
+/// Returns the numbers of a quota: where the script cannot compute its windows, with that of `now`.
+fn window(quota: &Quota, now: Timestamp) -> [u64; 6] {
+    let (tokens, counts_denied) = (quota.tokens(), quota.counts_denied().into());
+    if let Some((period, offset)) = quota.calendar().aligned() {
+        return [2, tokens, counts_denied, period, offset, 0];
+    }
+    let window = quota.calendar().window_at(now);
+    let seconds = |at: Timestamp| u64::try_from(at.unix_micros() / 1_000_000).unwrap_or(0);
+    let [start, end, next_end] = [window.start(), window.end(), window.next_end()].map(seconds);
+    [1, tokens, counts_denied, start, end, next_end]
+}
+
 /// Returns the rate of a token bucket whose tokens come back in whole microseconds.
 fn whole_rate(part: &Part) -> Option<&Rate> {
     part.limit.rate().filter(|rate| rate.refill().tokens() == 1)
@@ -330,6 +399,8 @@ fn cost(part: &Part) -> Span {
 
 /// The `MessagePack` prefix of an array of four elements.
 const ARRAY_OF_FOUR: u8 = 0x94;
+/// The `MessagePack` prefix of an array of five elements.
+const ARRAY_OF_FIVE: u8 = 0x95;
 
 /// About how many bytes the key of a bucket takes.
 const BYTES_OF_KEY: usize = 40;

@@ -96,8 +96,14 @@ impl CheckReply {
         Ok(Self { now: Timestamp::from_unix_micros(now), verdicts, states, lent })
     }
 
+    /// Returns what the server's clock showed.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Calls `decided` with the decision on each of `checks`, which are those of `plan`, in their
-    /// order.
+    /// order. It is `None` for a check about another window of the calendar than that of
+    /// [`now`](Self::now): nothing was done, so it has to be planned anew.
     ///
     /// The script returns the buckets as they were before. Replaying the batch on the core's
     /// arithmetic at the script's time gives what remains, and saves the server from formatting
@@ -106,7 +112,7 @@ impl CheckReply {
         mut self,
         plan: &CallPlan,
         checks: impl IntoIterator<Item = &'a Check>,
-        mut decided: impl FnMut(Result<Decision, StoreError>),
+        mut decided: impl FnMut(Option<Result<Decision, StoreError>>),
     ) {
         let mut indices = plan.bucket_indices();
         let mut records = plan.record_indices();
@@ -116,8 +122,12 @@ impl CheckReply {
             let (own, rest) = indices.split_at(check.parts().len());
             indices = rest;
             let record = if check.hold().is_some() { records.next() } else { None };
+            if verdict == b'w' {
+                decided(None);
+                continue;
+            }
             let decision = self.replay_one(check, verdict, own, record, plan.epoch());
-            decided(match decision {
+            decided(Some(match decision {
                 Ok(decision)
                     if lends(check)
                         && decision.is_allowed()
@@ -126,7 +136,7 @@ impl CheckReply {
                     Err(self.disagreement())
                 }
                 decision => decision,
-            });
+            }));
         }
     }
 

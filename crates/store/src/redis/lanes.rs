@@ -137,7 +137,7 @@ async fn run(mut lane: Lane, queue: Arc<Queue>) {
         let gathered = queue.take();
         // The callers may all have given up.
         if !gathered.jobs.is_empty() {
-            lane.send(Batch::of(gathered, lane.one_partition_a_call())).await;
+            lane.send(Batch::of(gathered, lane.one_partition_a_call(), lane.now())).await;
         }
     }
 }

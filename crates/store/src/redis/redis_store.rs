@@ -33,7 +33,9 @@ use super::{
 };
 use crate::{
     ColdStart, Fleet, Formats, MaybeReady, NodeId, ObserveReturns, ObserveRoundTrips, Replica,
-    Store, StoreError, StoreFuture, SubscriptionId, formats::RECORD_LAYOUT, join_all::join_all,
+    Store, StoreError, StoreFuture, SubscriptionId,
+    formats::{OTHERS_LAYOUT, RECORD_LAYOUT},
+    join_all::join_all,
 };
 
 /// Keeps buckets in Redis 6.2 or later, or in Valkey: on one server, on the primary that Sentinels
@@ -159,11 +161,19 @@ impl RedisStore {
         self.timeout
     }
 
-    /// Returns whether a check would write the first record of a hold while a replica may be live
-    /// that reads none. What settles a hold is sent all the same: those that know holds read it.
-    fn lacks_records_for(&self, check: &Check) -> bool {
-        matches!(check.action(), Action::Reserve | Action::Extend)
-            && self.newest_layout.load(Ordering::Relaxed) < RECORD_LAYOUT
+    /// Returns the error of a check that may write a state while a replica may be live that does
+    /// not read it: the first record of a hold, or a limit that is no token bucket. What settles a
+    /// hold is sent all the same: those that know holds read it.
+    fn lacks_layouts_for(&self, check: &Check) -> Option<StoreError> {
+        let newest = self.newest_layout.load(Ordering::Relaxed);
+        if newest >= OTHERS_LAYOUT {
+            return None;
+        }
+        if matches!(check.action(), Action::Reserve | Action::Extend) && newest < RECORD_LAYOUT {
+            return Some(NO_RECORDS);
+        }
+        let has_other = check.parts().iter().any(|part| part.limit.rate().is_none());
+        has_other.then(|| StoreError::unreadable(NO_OTHERS))
     }
 
     /// Runs a pipeline whose keys belong to no client.
@@ -193,6 +203,10 @@ const NO_RECORDS: StoreError = StoreError::NoHolds {
     why: "a replica of the fleet is of a version without holds, or this one has not announced \
           itself yet",
 };
+
+/// What is wrong with the states of limits that are no token buckets while they may not be written.
+const NO_OTHERS: &str = "a replica of the fleet is of a version that knows no limits but token \
+                         buckets, or this one has not announced itself yet";
 
 /// A check on its way.
 enum Sent {
@@ -230,8 +244,10 @@ impl Store for RedisStore {
         check: &'a Check,
         _within: Option<Duration>,
     ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
+        if let Some(error) = self.lacks_layouts_for(check) {
+            return MaybeReady::ready(Err(error));
+        }
         let sent = match &*self.topology {
-            _ if self.lacks_records_for(check) => return MaybeReady::ready(Err(NO_RECORDS)),
             Topology::Single(_) if check.parts().is_empty() => {
                 return MaybeReady::ready(Ok(routing::nothing(check)));
             }
@@ -249,7 +265,7 @@ impl Store for RedisStore {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        if checks.iter().any(|check| self.lacks_records_for(check)) {
+        if checks.iter().any(|check| self.lacks_layouts_for(check).is_some()) {
             return StoreFuture::pending(async move {
                 let mut results = Vec::with_capacity(checks.len());
                 for check in checks {

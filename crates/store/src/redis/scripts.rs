@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "89fa7c48ea0b4d2aed43c07371d96d1d0ff30edb",
+    digest: "7ab6bc4498a7c84f64ce75edf3c95541da6e3165",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -18,14 +18,16 @@ use super::{
     job::Miss,
     keys::Keys,
 };
-use crate::{Formats, ObserveRoundTrips, RoundTrip, StoreError};
+use crate::{Clock, Formats, MonotonicClock, ObserveRoundTrips, RoundTrip, StoreError};
 use redis::{Pipeline, Value};
+use sluice_core::Timestamp;
 
 /// How long a connection may be idle before it is tested ahead of a call that must not be sent
 /// twice. The server may have closed it in the meantime.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How often a call is written: for each of two scripts as it is, and behind the script's text.
-const MOST_WRITES: usize = 4;
+/// How often a call is written: as it is and behind the script's text, and that for each of two
+/// scripts, or for each of three windows of the calendar.
+const MOST_WRITES: usize = 6;
 
 /// What all lanes to one server share.
 pub(super) struct Route {
@@ -48,6 +50,8 @@ pub(super) struct Lane {
     connection: Option<OwnedConnection>,
     /// When the last reply came on the connection.
     last_reply: Instant,
+    /// The server's clock, as the last reply showed it. Until then, it is that of this machine.
+    clock: MonotonicClock,
 }
 
 /// Why a write has no replies.
@@ -59,11 +63,16 @@ struct TripError {
 
 impl Lane {
     pub(super) fn new(route: Arc<Route>) -> Self {
-        Self { route, connection: None, last_reply: Instant::now() }
+        Self { route, connection: None, last_reply: Instant::now(), clock: MonotonicClock::new() }
     }
 
     pub(super) fn one_partition_a_call(&self) -> bool {
         self.route.one_partition_a_call
+    }
+
+    /// Returns what the server's clock shows, as far as is known.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Makes one round trip, and hands each job what has come of its checks.
@@ -122,13 +131,14 @@ impl Lane {
     }
 
     /// Writes the calls of `batch`, and reads their replies. What a server does not know the script
-    /// for, since it is new, restarted or flushed, is written again behind the text, and what the
-    /// script for one check leaves to the other one, for that.
+    /// for, since it is new, restarted or flushed, is written again behind the text; what the script
+    /// for one check leaves to the other one, for that; and what was about another window of the
+    /// calendar than the server's, for the server's.
     async fn exchange(&mut self, batch: &mut Batch) -> Result<(), TripError> {
         let mut connection = self.connect().await?;
         let mut failure = None;
-        batch.calls.iter_mut().for_each(|call| call.plan.remembered_by(&self.route.epochs));
         for write in 1..=MOST_WRITES {
+            batch.calls.iter_mut().for_each(|call| call.plan.remembered_by(&self.route.epochs));
             let pipeline = self.pipeline(batch);
             let count = pipeline.len();
             let replies = match connection.send_packed_commands(&pipeline, 0, count).await {
@@ -187,7 +197,7 @@ impl Lane {
     /// Reads the replies to the calls of `batch`, and leaves those that are to be written again.
     /// Returns an error that speaks against the server.
     fn read(
-        &self,
+        &mut self,
         batch: &mut Batch,
         replies: Vec<Value>,
         is_last: bool,
@@ -209,6 +219,7 @@ impl Lane {
                     let formats = self.route.formats;
                     match CheckReply::parse(value, &call.plan, count, formats) {
                         Ok(Some(reply)) => {
+                            self.clock = MonotonicClock::showing(reply.now());
                             batch.decided(&call, reply);
                             continue;
                         }

@@ -8,8 +8,9 @@ use std::{
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Algorithm, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Hold, HoldId,
-    HoldStep, Limit, Mode, Rate, Record, RecordKey, RecordWrite, Tag, Term, Timestamp,
+    Action, Algorithm, AtMost, Bucket, BucketId, Calendar, CalendarUnit, Check, Concurrent, Cost,
+    CostsDigest, Decision, Epoch, Hold, HoldId, HoldStep, Limit, Mode, Quota, Record, RecordKey,
+    RecordWrite, Tag, Term, Timestamp,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -172,6 +173,7 @@ const fn is_adjustment(action: Action) -> bool {
         Action::Charge
             | Action::GiveBack
             | Action::Reset
+            | Action::Renew
             | Action::EndLease { .. }
             | Action::Settle
             | Action::Undo
@@ -188,11 +190,11 @@ fn combinations(possible: &[Vec<Found>]) -> Vec<Vec<Found>> {
     })
 }
 
-/// Batches of checks of two clients under two limits, each of which has two versions.
+/// Batches of checks of two clients under limits of all algorithms, each of which has two versions.
 #[derive(Clone, Debug)]
 pub struct History {
     /// By limit and version.
-    rates: [[Rate; 2]; 2],
+    limits: [[Algorithm; 2]; 5],
     /// Each batch, the pause before it, and how far the clock steps back in the pause.
     batches: Vec<(Duration, Duration, Vec<Step>)>,
 }
@@ -211,7 +213,7 @@ enum Does {
     Hold(Hold),
 }
 
-/// A cost under one of the two limits, in one of its versions.
+/// A cost under one of the limits, in one of its versions.
 #[derive(Clone, Debug)]
 struct Part {
     limit: usize,
@@ -220,20 +222,21 @@ struct Part {
     mode: Mode,
     /// Whether a settlement gives the cost back.
     gives_back: bool,
+    /// What is held before an extension.
+    held: u64,
+    /// How long ago it was taken what is given back or renewed, if that is known.
+    taken_ago: Option<Timestamp>,
 }
 
 impl History {
     /// Returns the batches for these clients, each with the pause before it, and how far the clock
     /// steps back in the pause. The term of a lease is how many terms it is ago, and the time of a
-    /// reservation how long ([`in_time`]).
+    /// reservation, or of what is given back, how long ([`in_time`]).
     pub fn batches(&self, clients: [Tag; 2]) -> Vec<(Duration, Duration, Vec<Check>)> {
         let limit = |part: &Part| {
-            let algorithm = Algorithm::TokenBucket(self.rates[part.limit][part.version]);
-            Arc::new(
-                Limit::new(["one", "another limit"][part.limit], algorithm)
-                    .unwrap()
-                    .with_mode(part.mode),
-            )
+            let algorithm = self.limits[part.limit][part.version].clone();
+            let name = ["one", "another limit", "quota", "at most", "slots"][part.limit];
+            Arc::new(Limit::new(name, algorithm).unwrap().with_mode(part.mode))
         };
         let check = |step: &Step| {
             let mut check = match &step.does {
@@ -242,10 +245,17 @@ impl History {
             };
             for part in &step.parts {
                 let (cost, tag) = (Cost::new(part.cost).unwrap(), clients[step.client]);
-                check.push(if part.gives_back && is_correction(check.action()) {
+                let made = if part.gives_back && is_correction(check.action()) {
                     sluice_core::Part::settling(limit(part), tag, cost, Cost::NONE)
                 } else {
                     sluice_core::Part::new(limit(part), tag, cost)
+                };
+                check.push(match part.taken_ago {
+                    _ if check.action() == Action::Extend => {
+                        made.holding(Cost::new(part.held).unwrap())
+                    }
+                    Some(ago) => made.taken_at(ago),
+                    None => made,
                 });
             }
             check
@@ -263,15 +273,17 @@ const fn is_correction(action: Action) -> bool {
 
 /// Returns whether the check depends on when it is sent.
 pub fn is_timed(check: &Check) -> bool {
-    matches!(check.action(), Action::EndLease { .. }) || check.hold().is_some()
+    matches!(check.action(), Action::EndLease { .. })
+        || check.hold().is_some()
+        || check.parts().iter().any(|part| part.when_taken().is_some())
 }
 
-/// Returns the check as it is sent at `now`: the term of a lease and the time of a reservation
-/// count from there.
+/// Returns the check as it is sent at `now`: the term of a lease, the time of a reservation and
+/// that of what is given back count from there.
 pub fn in_time(check: &Check, now: Timestamp) -> Check {
+    let before =
+        |ago: Timestamp| Timestamp::from_unix_micros(now.unix_micros() - ago.unix_micros());
     let mut timed = if let Some(hold) = check.hold() {
-        let before =
-            |ago: Timestamp| Timestamp::from_unix_micros(now.unix_micros() - ago.unix_micros());
         let step = match hold.step() {
             HoldStep::Reserve { costs } => HoldStep::Reserve { costs },
             HoldStep::Extend { from, to, reserved_at } => {
@@ -289,19 +301,25 @@ pub fn in_time(check: &Check, now: Timestamp) -> Check {
         let number = Term::at(now).number().saturating_sub(ago.number());
         Check::new(Action::EndLease { term: Term::from_number(number), lent })
     } else {
-        return check.clone();
+        check.without_parts()
     };
-    check.parts().iter().cloned().for_each(|part| timed.push(part));
+    for part in check.parts() {
+        timed.push(match part.when_taken() {
+            Some(ago) => part.clone().taken_at(before(ago)),
+            None => part.clone(),
+        });
+    }
     timed
+}
+
+/// Times ago: just now, in the last seconds, and in the last minutes.
+fn ago() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![Just(0), 0..3_000_000_i64, 0..100_000_000_i64].prop_map(Timestamp::from_unix_micros)
 }
 
 /// Steps of three holds with three digests of costs.
 fn holds() -> impl Strategy<Value = Hold> {
     let digest = || (1..4_u64).prop_map(CostsDigest::from_number);
-    let ago = || {
-        prop_oneof![Just(0), 0..3_000_000_i64, 0..100_000_000_i64]
-            .prop_map(Timestamp::from_unix_micros)
-    };
     let steps = prop_oneof![
         4 => digest().prop_map(|costs| HoldStep::Reserve { costs }),
         2 => (digest(), digest(), ago())
@@ -317,15 +335,68 @@ fn holds() -> impl Strategy<Value = Hold> {
         .prop_map(|(id, hold_for, step)| Hold::new(HoldId::from_bytes([id; 16]), hold_for, step))
 }
 
+/// Quotas of windows that the script of Redis computes, and of others. Most windows are so short
+/// that a history has several.
+fn quotas() -> impl Strategy<Value = Algorithm> {
+    let unit = |unit| Just(Calendar::new(unit));
+    let zones = prop::sample::select(vec!["Europe/Rome", "America/New_York", "Asia/Kathmandu"]);
+    let in_zone = |unit, zone| Calendar::new(unit).in_zone(zone).unwrap();
+    let calendars = prop_oneof![
+        4 => unit(CalendarUnit::Second),
+        1 => unit(CalendarUnit::Minute),
+        1 => unit(CalendarUnit::Day),
+        1 => unit(CalendarUnit::Week),
+        2 => zones.prop_map(move |zone| in_zone(CalendarUnit::Day, zone)),
+        2 => (1..=31_u8).prop_map(|day| Calendar::new(CalendarUnit::Month).anchored_at(day).unwrap()),
+        1 => unit(CalendarUnit::Year),
+    ];
+    (numbers(), calendars, any::<bool>()).prop_map(|(tokens, calendar, counts_denied)| {
+        let quota = Quota::new(tokens, calendar).unwrap();
+        Algorithm::Quota(if counts_denied { quota.counting_denied() } else { quota })
+    })
+}
+
+fn periods() -> impl Strategy<Value = Algorithm> {
+    let periods = prop_oneof![10_000..1_000_000_u64, Just(6_000_000), 10_000..3_162_240_000_000_u64];
+    let period = periods.prop_map(|slice_us| Duration::from_micros(slice_us * 10));
+    (numbers(), period)
+        .prop_map(|(tokens, period)| Algorithm::AtMost(AtMost::new(tokens, period).unwrap()))
+}
+
+fn slots() -> impl Strategy<Value = Algorithm> {
+    let terms = prop_oneof![2 => Just(1_000), 1 => 1_000..20_000_u64, 1 => Just(86_400_000)];
+    let slots = prop_oneof![1..=20_u64, 1..=1_000_000_u64];
+    (slots, terms.prop_map(Duration::from_millis)).prop_map(|(slots, term)| {
+        Algorithm::Concurrent(Concurrent::new(slots).unwrap().with_term(term).unwrap())
+    })
+}
+
+/// How many tokens a limit has that is no token bucket.
+fn numbers() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..=20, 1_u64..=10_000, 1_u64..=1_000_000_000_000]
+}
+
 pub fn histories() -> impl Strategy<Value = History> {
-    let versions = || [rates(), rates()];
-    (versions(), versions()).prop_flat_map(|(one, other)| {
-        let smallest = one.iter().chain(&other).map(Rate::burst).min().unwrap_or(1);
+    let buckets = || {
+        let algorithm = || rates().prop_map(Algorithm::TokenBucket);
+        [algorithm(), algorithm()]
+    };
+    let limits = (
+        buckets(),
+        buckets(),
+        [quotas(), quotas()],
+        [periods(), periods()],
+        [slots(), slots()],
+    );
+    limits.prop_flat_map(|(one, other, quotas, periods, slots)| {
+        let limits = [one, other, quotas, periods, slots];
+        let smallest = limits.iter().flatten().map(Algorithm::capacity).min().unwrap_or(1);
         let actions = prop_oneof![
             10 => Just(Action::Take),
             3 => Just(Action::Peek),
             1 => Just(Action::Charge),
-            1 => Just(Action::GiveBack),
+            2 => Just(Action::GiveBack),
+            2 => Just(Action::Renew),
             1 => Just(Action::Reset),
             2 => (1..20_u32).prop_map(|least| Action::Lend { least }),
             2 => (0..3_u32, 0..20_u32).prop_map(|(terms_ago, lent)| {
@@ -339,28 +410,39 @@ pub fn histories() -> impl Strategy<Value = History> {
         // Mostly the first version of a limit: a rate changes now and then, not with every check.
         let version = prop_oneof![6 => Just(0_usize), 1 => Just(1)];
         let part = |limit: usize| {
-            (version.clone(), cost.clone(), modes.clone(), any::<bool>()).prop_map(
-                move |(version, cost, mode, gives_back)| Part {
+            let earlier = (0..20_u64, prop::option::of(ago()));
+            (version.clone(), cost.clone(), modes.clone(), any::<bool>(), earlier).prop_map(
+                move |(version, cost, mode, gives_back, (held, taken_ago))| Part {
                     limit,
                     version,
                     cost,
                     mode,
                     gives_back,
+                    held,
+                    taken_ago,
                 },
             )
         };
+        let all = [part(0), part(1), part(2), part(3), part(4)];
+        let some = |counts| prop::sample::subsequence(vec![0_usize, 1, 2, 3, 4], counts);
         let parts = prop_oneof![
-            part(0).prop_map(|part| vec![part]),
-            part(1).prop_map(|part| vec![part]),
-            (part(0), part(1)).prop_map(|(first, second)| vec![first, second]),
+            2 => part(0).prop_map(|part| vec![part]),
+            2 => part(1).prop_map(|part| vec![part]),
+            2 => (part(0), part(1)).prop_map(|(first, second)| vec![first, second]),
+            6 => (all, some(1..=4)).prop_map(chosen),
         ];
         let step = (does, 0..2_usize, parts).prop_map(|(does, client, parts)| Step {
             does,
             client,
             parts,
         });
-        let pause =
-            prop_oneof![Just(0), 1..5_000_u64, 1..5_000_000_u64].prop_map(Duration::from_micros);
+        let pause = prop_oneof![
+            4 => Just(0),
+            4 => 1..5_000_u64,
+            4 => 1..5_000_000_u64,
+            1 => 1..3_000_000_000_000_u64,
+        ]
+        .prop_map(Duration::from_micros);
         let back = prop_oneof![
             12 => Just(0),
             1 => 1..3_000_000_u64,
@@ -373,7 +455,11 @@ pub fn histories() -> impl Strategy<Value = History> {
             1 => prop::collection::vec(step, 1..20),
         ];
         let batch = (pause, back, steps);
-        (Just([one, other]), prop::collection::vec(batch, 1..25))
-            .prop_map(|(rates, batches)| History { rates, batches })
+        (Just(limits), prop::collection::vec(batch, 1..25))
+            .prop_map(|(limits, batches)| History { limits, batches })
     })
+}
+
+fn chosen((all, indices): ([Part; 5], Vec<usize>)) -> Vec<Part> {
+    indices.into_iter().map(|index| all[index].clone()).collect()
 }
