@@ -256,14 +256,9 @@ impl Calendar {
             let start_s = now_s - (now_s - offset_s).rem_euclid(period_s);
             return Period::from_seconds(start_s, start_s + period_s, start_s + 2 * period_s);
         }
-        // The clock may be set back beyond the first instant of a day: the date is then that of the
-        // day before, but the window has begun.
         let mut number = self.number_at(now_s);
         let mut start_s = self.start_of(number);
-        while start_s > now_s {
-            number -= 1;
-            start_s = self.start_of(number);
-        }
+        // Clocks may be set back to the day before, just after a day began: that window has begun.
         let mut end_s = self.start_of(number + 1);
         while end_s <= now_s {
             number += 1;
