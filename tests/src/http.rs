@@ -164,7 +164,7 @@ impl Response {
 
     /// Reads the head of the response at the start of `bytes`, and where its body begins; `None`
     /// while it is incomplete.
-    fn parse_head(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
+    pub(crate) fn parse_head(bytes: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let httparse::Status::Complete(start) =

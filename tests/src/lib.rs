@@ -16,6 +16,7 @@
 //! - [`prometheus`]: a Prometheus that scrapes replicas.
 //! - [`alertmanager`]: an Alertmanager that receives alerts from Prometheus.
 //! - [`request_recorder`]: a server that records every request.
+//! - [`tap`]: a port in front of a server, which records what passes.
 //! - [`received_request`]: requests as such servers read them.
 //! - [`redis_monitor`]: what Redis is sent.
 //! - [`collector`]: a collector of traces and metrics; [`rotel`]: a real one.
@@ -41,5 +42,6 @@ pub mod received_request;
 pub mod redis_monitor;
 pub mod request_recorder;
 pub mod rotel;
+pub mod tap;
 pub mod through_proxy;
 pub mod window_limit;

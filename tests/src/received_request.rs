@@ -2,6 +2,7 @@
 
 use std::io;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 const MAX_FIELDS: usize = 64;
@@ -46,8 +47,24 @@ impl ServerConnection {
 }
 
 impl ReceivedRequest {
+    /// Returns the header fields.
+    ///
+    /// # Panics
+    /// When one is no field that HTTP knows.
+    #[must_use]
+    pub fn fields(&self) -> HeaderMap {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut head = httparse::Request::new(&mut fields);
+        head.parse(&self.bytes).expect("it was parsed before");
+        let field = |field: &httparse::Header<'_>| {
+            let name = field.name.parse::<HeaderName>().expect("a name");
+            (name, HeaderValue::from_bytes(field.value).expect("a value"))
+        };
+        head.headers.iter().map(field).collect()
+    }
+
     /// Reads the request at the start of `bytes`; `None` while it is incomplete.
-    fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
+    pub(crate) fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         let parsed = head

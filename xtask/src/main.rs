@@ -47,9 +47,10 @@ usage: cargo xtask COMMAND
   dashboards         Writes the Grafana dashboards in deploy/, from crates/dashboards.
   chart              Writes the Helm chart's copies of rules and dashboards.
   notices DIRECTORY  Writes the licences of the crates in the program, and its bill of materials.
-  e2e [--stand-ins]  Builds the image with Docker and runs the compose stack: some ten minutes, not
-                     part of CI. It uses the engine that runs, or as root starts one of its own.
-                     --stand-ins makes images that cannot be pulled from Debian's packages.
+  e2e [--stand-ins]  Runs the vendors' SDKs for language models through the gateway, builds the
+                     image with Docker and runs the compose stack: some ten minutes, not part of CI.
+                     It uses the engine that runs, or as root starts one of its own. --stand-ins
+                     makes images that cannot be pulled from Debian's packages.
   faults [--seed N]  Kills, pauses, moves and flushes Redis servers under load, and prints what that
                      did to limits and callers: some half an hour. The short form is part of the
                      tests. The network partition needs root and `nft`.

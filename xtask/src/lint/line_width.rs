@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::workspace;
 
 const MAX_COLUMNS: usize = 100;
-const EXTENSIONS: &[&str] = &["rs", "lua", "py", "sh", "toml", "yaml"];
+const EXTENSIONS: &[&str] = &["rs", "lua", "py", "js", "sh", "toml", "yaml"];
 
 /// Returns one finding, `path:line: ...`, for each line that is too wide.
 ///

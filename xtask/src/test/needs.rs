@@ -196,7 +196,6 @@ const NEEDS: &[Needs] = &[
         &["a_real_collector_understands_metrics_and_traces_over_grpc_and_http"],
     ),
     needs("asgi-python", "sluice-tests", "python_middleware", &[]),
-    needs("models-python", "sluice-tests", "model_sdks", &[]),
     needs(
         "docker-compose-v2",
         "sluice-tests",

@@ -186,21 +186,6 @@ pub(crate) const TOOLS: &[Tool] = &[
         lacks: None,
     },
     Tool {
-        // The vendors' SDKs for language models.
-        name: "models-python",
-        variable: "SLUICE_MODELS_PYTHON",
-        sources: &[Source::Wheels {
-            packages: Packages {
-                name: "models",
-                list: &["anthropic==2.14.0", "google-genai==3.6.1", "openai==3.57.0"],
-                megabytes: 155,
-            },
-            program: InVenv::Python,
-        }],
-        by_hand: IN_A_VENV,
-        lacks: None,
-    },
-    Tool {
         // Not `docker-compose`: Debian's is version 1, which does not know `include`.
         name: "docker-compose-v2",
         variable: "SLUICE_DOCKER_COMPOSE",
@@ -273,6 +258,31 @@ pub(crate) const VALGRIND: Tool = Tool {
     lacks: None,
 };
 
+/// The vendors' SDKs for language models in Python, which `cargo xtask e2e` runs.
+pub(crate) const MODELS_PYTHON: Tool = Tool {
+    name: "models-python",
+    variable: "SLUICE_MODELS_PYTHON",
+    sources: &[Source::Wheels {
+        packages: Packages {
+            name: "models",
+            list: &["anthropic==2.14.0", "google-genai==3.6.1", "openai==3.57.0"],
+            megabytes: 155,
+        },
+        program: InVenv::Python,
+    }],
+    by_hand: IN_A_VENV,
+    lacks: None,
+};
+
+/// What runs those in JavaScript, whose versions are in `tests/js/package-lock.json`.
+pub(crate) const NODE: Tool = Tool {
+    name: "node",
+    variable: "SLUICE_NODE",
+    sources: &[Source::Apt(NPM)],
+    by_hand: "apt-get install --no-install-recommends nodejs npm",
+    lacks: None,
+};
+
 /// What Python packages are installed with.
 pub(super) const PYTHON: Packages =
     Packages { name: "python", list: &["python3", "python3-venv"], megabytes: 60 };
@@ -336,7 +346,7 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     fn all() -> impl Iterator<Item = &'static Tool> {
-        TOOLS.iter().chain(PEERS)
+        TOOLS.iter().chain(PEERS).chain([&VALGRIND, &MODELS_PYTHON, &NODE])
     }
 
     #[test]

@@ -8,6 +8,6 @@ mod service_policy;
 mod tool;
 
 pub(crate) use install::{Install, install};
-pub(crate) use list::{REDIS_WITH_TLS, TOOLS, VALGRIND};
+pub(crate) use list::{MODELS_PYTHON, NODE, REDIS_WITH_TLS, TOOLS, VALGRIND};
 pub(crate) use peers::PEERS;
 pub(crate) use tool::Tool;
