@@ -21,14 +21,21 @@ pub(super) struct Known {
     pub(super) subscription: SubscriptionId,
 }
 
-/// A bucket's line of tokens, as the store showed it. The bucket has no more, unless tokens were
-/// returned to it: what was taken since then makes it less.
+/// What a bucket had, as the store showed it. It has no more, unless tokens were returned to it:
+/// what was taken since then makes it less.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
-    /// When it crosses zero, or less than a microsecond later: waits are rounded up.
-    empty_at: Moment,
-    refill: Refill,
+    shown: Shown,
     known: Known,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// A line of tokens that rises by `refill`. When it crosses zero, or less than a microsecond
+    /// later: waits are rounded up.
+    Tokens { empty_at: Moment, refill: Refill },
+    /// A window of a quota of so many tokens. In a debt, more is used.
+    Window { window: Window, quota: u64 },
 }
 
 /// A line at some instant, as one part of a check sees it.
@@ -44,17 +51,28 @@ pub(super) struct Seen {
 }
 
 impl Line {
-    /// Reads the line of the part's bucket from the store's verdict; `None` if it is no bucket of
-    /// tokens.
+    /// Reads the line of the part's bucket from the store's verdict; `None` if it has none: slices
+    /// and slots come back one by one, and a quota may count what it denies.
     pub(super) fn of(part: &Part, verdict: &Verdict, known: Known) -> Option<Self> {
-        let rate = part.limit.rate()?;
-        let refill = rate.refill();
-        let (wait, span) = match verdict.retry {
-            Retry::After(wait) => (wait, rate.span_of(part.cost.tokens())),
-            Retry::Now | Retry::Never => (verdict.reset_in?, rate.fill()),
+        let shown = match part.limit.algorithm() {
+            Algorithm::TokenBucket(rate) => {
+                let refill = rate.refill();
+                let (wait, span) = match verdict.retry {
+                    Retry::After(wait) => (wait, rate.span_of(part.cost.tokens())),
+                    Retry::Now | Retry::Never => (verdict.reset_in?, rate.fill()),
+                };
+                let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
+                Shown::Tokens { empty_at, refill }
+            }
+            Algorithm::Quota(quota) if !quota.counts_denied() => {
+                let ends_at = verdict.reset_at(known.at)?.unix_micros() / 1_000_000;
+                let used = quota.tokens().saturating_sub(verdict.remaining);
+                let window = Window::from_parts(u64::try_from(ends_at).ok()?, used);
+                Shown::Window { window, quota: quota.tokens() }
+            }
+            Algorithm::Quota(_) | Algorithm::AtMost(_) | Algorithm::Concurrent(_) => return None,
         };
-        let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
-        Some(Self { empty_at, refill, known })
+        Some(Self { shown, known })
     }
 
     /// Returns what it is known from.
@@ -68,10 +86,10 @@ impl Line {
     }
 
     /// Returns the line at `local`, a time of this process, as `part` sees it; `None` if it is too
-    /// old, or was made under another rate.
+    /// old, or was made under other numbers.
     pub(super) fn seen_by(&self, part: &Part, local: Timestamp) -> Option<Seen> {
-        let rate = part.limit.rate()?;
-        if self.is_old(local) || self.refill != rate.refill() {
+        let algorithm = part.limit.algorithm();
+        if self.is_old(local) || !self.shown.is_of(algorithm) {
             return None;
         }
         let Known { at, sent, replied, .. } = self.known;
@@ -79,24 +97,50 @@ impl Line {
         // store's.
         let elapsed = local.since(sent);
         let latest = at.after(elapsed + elapsed / 100);
-        let rounding = Span { micros: 0, fraction: self.refill.tokens() - 1 };
-        let earliest = self.empty_at.minus(rounding, self.refill.tokens());
-        let at_latest = self.bucket(earliest, latest);
-        let at_latest = at_latest.settled(rate, latest);
+        let at_latest = self.shown.fullest().bucket(latest);
+        let at_latest = at_latest.settled(algorithm, latest);
         // What a client is told about its wait is not too short.
         let now = at.after(local.since(replied));
         Some(Seen {
-            bucket: self.bucket(self.empty_at, now).into(),
+            bucket: self.shown.bucket(now),
             now,
             is_reported: !at_latest.covers(1),
             lacks: !at_latest.covers(part.cost.tokens()),
         })
     }
+}
 
-    fn bucket(&self, empty_at: Moment, now: Timestamp) -> TokenBucket {
-        // A line that crosses zero only later is one of a debt.
-        let indebted_at = (empty_at > Moment::at(now)).then_some(now);
-        TokenBucket::from_parts(empty_at, self.refill, indebted_at)
-            .expect("the fraction is that of a moment of this rate")
+impl Shown {
+    /// Returns whether it is what a limit with `algorithm` shows.
+    fn is_of(&self, algorithm: &Algorithm) -> bool {
+        match (self, algorithm) {
+            (Self::Tokens { refill, .. }, Algorithm::TokenBucket(rate)) => *refill == rate.refill(),
+            (Self::Window { quota, .. }, Algorithm::Quota(of_limit)) => *quota == of_limit.tokens(),
+            _ => false,
+        }
+    }
+
+    /// Returns the most that it may be: waits are rounded up to a microsecond.
+    fn fullest(self) -> Self {
+        match self {
+            Self::Tokens { empty_at, refill } => {
+                let rounding = Span { micros: 0, fraction: refill.tokens() - 1 };
+                Self::Tokens { empty_at: empty_at.minus(rounding, refill.tokens()), refill }
+            }
+            Self::Window { .. } => self,
+        }
+    }
+
+    fn bucket(self, now: Timestamp) -> Bucket {
+        match self {
+            Self::Tokens { empty_at, refill } => {
+                // A line that crosses zero only later is one of a debt.
+                let indebted_at = (empty_at > Moment::at(now)).then_some(now);
+                TokenBucket::from_parts(empty_at, refill, indebted_at)
+                    .expect("the fraction is that of a moment of this rate")
+                    .into()
+            }
+            Self::Window { window, .. } => Bucket::Window(window),
+        }
     }
 }

@@ -68,15 +68,17 @@ impl Batch {
         let now = reply.now();
         let mut indices = call.checks.iter();
         let mut again = Vec::new();
-        reply.replay(&call.plan, call.checks.iter().map(|&index| &checks[index]), |decision| {
-            match (indices.next(), decision) {
+        reply.replay(
+            &call.plan,
+            call.checks.iter().map(|&index| &checks[index]),
+            |decision| match (indices.next(), decision) {
                 (Some(&index), Some(decision)) => {
                     answers[index] = Some(decision.map_err(Miss::Failed));
                 }
                 (Some(&index), None) => again.push(index),
                 (None, _) => {}
-            }
-        });
+            },
+        );
         if again.is_empty() {
             return;
         }

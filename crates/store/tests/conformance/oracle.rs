@@ -357,7 +357,8 @@ fn quotas() -> impl Strategy<Value = Algorithm> {
 }
 
 fn periods() -> impl Strategy<Value = Algorithm> {
-    let periods = prop_oneof![10_000..1_000_000_u64, Just(6_000_000), 10_000..3_162_240_000_000_u64];
+    let periods =
+        prop_oneof![10_000..1_000_000_u64, Just(6_000_000), 10_000..3_162_240_000_000_u64];
     let period = periods.prop_map(|slice_us| Duration::from_micros(slice_us * 10));
     (numbers(), period)
         .prop_map(|(tokens, period)| Algorithm::AtMost(AtMost::new(tokens, period).unwrap()))
@@ -381,13 +382,8 @@ pub fn histories() -> impl Strategy<Value = History> {
         let algorithm = || rates().prop_map(Algorithm::TokenBucket);
         [algorithm(), algorithm()]
     };
-    let limits = (
-        buckets(),
-        buckets(),
-        [quotas(), quotas()],
-        [periods(), periods()],
-        [slots(), slots()],
-    );
+    let limits =
+        (buckets(), buckets(), [quotas(), quotas()], [periods(), periods()], [slots(), slots()]);
     limits.prop_flat_map(|(one, other, quotas, periods, slots)| {
         let limits = [one, other, quotas, periods, slots];
         let smallest = limits.iter().flatten().map(Algorithm::capacity).min().unwrap_or(1);

@@ -2,11 +2,12 @@
 
 use std::{
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use sluice_core::{Action, Check, Cost, Mode, Retry, Source};
+use sluice_core::{Action, Algorithm, Check, Cost, Limit, Mode, Retry, Source};
 
 use super::{Replica, check, client, limit, reporting::Server, take};
 use crate::Store;
@@ -36,6 +37,44 @@ async fn a_denied_client_that_keeps_asking_costs_one_call() {
     }
     assert_eq!(server.calls() - calls, 1);
     assert_eq!(replica.denials.state().entries, 1);
+}
+
+fn quota(quota: sluice_core::Quota) -> Arc<Limit> {
+    Arc::new(Limit::new("a", Algorithm::Quota(quota)).unwrap())
+}
+
+#[tokio::test]
+async fn a_client_without_quota_costs_one_call_until_its_window_ends() {
+    let server = Server::new();
+    let replica = Replica::of(&server);
+    let limit = quota("3/minute".parse().unwrap());
+    // The window may have begun a while ago.
+    let peek = server.store.decide_now(&check(Action::Peek, &limit, 1));
+    server.advance(peek.verdicts()[0].reset_in.unwrap() - seconds(8), 1_000);
+    replica.denials.decide(&take(&limit, 3)).await.unwrap();
+    let calls = server.calls();
+    for round in 0..7 {
+        let decision = replica.denials.decide(&take(&limit, 1)).await.unwrap();
+        assert_eq!(decision.retry(), Retry::After(seconds(8 - round)));
+        let truth = server.store.decide_now(&check(Action::Peek, &limit, 1));
+        assert_eq!(decision.verdicts(), truth.verdicts());
+        server.advance(seconds(1), 1_000);
+    }
+    assert_eq!(server.calls() - calls, 1);
+    server.advance(seconds(1), 1_000);
+    assert!(replica.denials.decide(&take(&limit, 3)).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn a_quota_that_counts_what_it_denies_is_always_asked() {
+    let server = Server::new();
+    let replica = Replica::of(&server);
+    let counting: sluice_core::Quota = "1/minute".parse().unwrap();
+    let limit = quota(counting.counting_denied());
+    for _ in 0..5 {
+        replica.denials.decide(&take(&limit, 1)).await.unwrap();
+    }
+    assert_eq!((server.calls(), replica.denials.state().entries), (5, 0));
 }
 
 #[tokio::test]
