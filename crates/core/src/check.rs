@@ -149,10 +149,10 @@ impl Check {
     /// turned out differently.
     ///
     /// A limit whose rule fixes what a request costs ([`RuleCost::Fixed`](crate::RuleCost::Fixed))
-    /// is left out: it counts requests, whatever they cost.
+    /// is left out: it counts requests, whatever they cost. So is one of requests in flight.
     #[must_use]
     pub fn adjustment(&self, action: Action, cost: Cost) -> Self {
-        let parts = self.parts.iter().filter(|part| !part.has_fixed_cost());
+        let parts = self.parts.iter().filter(|part| !part.has_fixed_cost() && !part.has_slots());
         let parts = parts.map(|part| part.clone().taking(cost)).collect();
         Self { parts, ..Self::new(action) }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::time::Timestamp;
+
 /// A number of slots, each of which one request holds from its start to its end.
 ///
 /// The store's time is cut into terms. Who holds a slot must renew it once in every term. So a slot
@@ -20,6 +22,19 @@ use std::time::Duration;
 pub struct Concurrent {
     slots: u32,
     term_us: u64,
+    on_lost: OnLost,
+}
+
+/// What happens to a request whose slot could not be renewed in time, so that another request may
+/// have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnLost {
+    /// It goes on, and counts anew as soon as the store answers: more requests than slots may be in
+    /// flight.
+    #[default]
+    Finish,
+    /// It is cut off.
+    Cut,
 }
 
 /// The reason why no [`Concurrent`] is possible.
@@ -56,7 +71,9 @@ impl Concurrent {
     /// When `slots` is zero or above [`Concurrent::MAX_SLOTS`].
     pub fn new(slots: u64) -> Result<Self, ConcurrentError> {
         match u32::try_from(slots) {
-            Ok(slots @ 1..=Self::MAX_SLOTS) => Ok(Self { slots, term_us: 10_000_000 }),
+            Ok(slots @ 1..=Self::MAX_SLOTS) => {
+                Ok(Self { slots, term_us: 10_000_000, on_lost: OnLost::Finish })
+            }
             _ => Err(ConcurrentError::Slots { slots }),
         }
     }
@@ -76,6 +93,18 @@ impl Concurrent {
         Ok(Self { term_us, ..self })
     }
 
+    /// Returns the limit with another fate of the requests whose slots are lost.
+    #[must_use]
+    pub const fn with_on_lost(self, on_lost: OnLost) -> Self {
+        Self { on_lost, ..self }
+    }
+
+    /// Returns what happens to a request whose slot is lost.
+    #[must_use]
+    pub const fn on_lost(&self) -> OnLost {
+        self.on_lost
+    }
+
     /// Returns how many requests may hold a slot at the same time.
     #[must_use]
     pub const fn slots(&self) -> u32 {
@@ -92,6 +121,21 @@ impl Concurrent {
     #[must_use]
     pub const fn term_us(&self) -> u64 {
         self.term_us
+    }
+
+    /// Returns the number of the term that contains `at`, counted from the Unix epoch: 0 before it,
+    /// and the last one after the year 2106.
+    #[must_use]
+    pub fn term_at(&self, at: Timestamp) -> u32 {
+        let number = u64::try_from(at.unix_micros()).unwrap_or(0) / self.term_us;
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    /// Returns when the term of this number begins.
+    #[must_use]
+    pub fn beginning_of(&self, term: u32) -> Timestamp {
+        let micros = u64::from(term).saturating_mul(self.term_us);
+        Timestamp::from_unix_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 
     /// Multiplies the slots by `factor`.
@@ -128,6 +172,9 @@ mod tests {
         let concurrent = Concurrent::new(20).unwrap();
         assert_eq!(concurrent.term(), Concurrent::DEFAULT_TERM);
         assert_eq!(concurrent.to_string(), "20 at the same time");
+        assert_eq!(concurrent.on_lost(), OnLost::Finish);
+        let cutting = concurrent.with_on_lost(OnLost::Cut);
+        assert_eq!(cutting.times(2).unwrap().shared_among(2), cutting, "a share cuts as well");
         for slots in [0, 1_000_001, u64::MAX] {
             assert_eq!(Concurrent::new(slots), Err(ConcurrentError::Slots { slots }));
         }

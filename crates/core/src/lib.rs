@@ -57,7 +57,7 @@ pub use bucket::{Bucket, Settled};
 pub use bucket_id::{BucketId, LimitKey, Subject, Tag, Tagger, Value};
 pub use calendar::{Calendar, CalendarError, CalendarUnit, Period};
 pub use check::{Action, Check};
-pub use concurrent::{Concurrent, ConcurrentError};
+pub use concurrent::{Concurrent, ConcurrentError, OnLost};
 pub use cost::{Cost, CostError};
 pub use counts::{Counts, Metering, TokenWeights, Usage};
 pub use decision::{Decision, Retry, Source, Verdict, whole_seconds};

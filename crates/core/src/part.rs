@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    algorithm::Algorithm,
     bucket_id::{BucketId, Tag},
     cost::Cost,
     limit::Limit,
@@ -36,6 +37,8 @@ enum Earlier {
     Held(Cost),
     /// What is given back or renewed was taken then.
     TakenAt(Timestamp),
+    /// It was taken then, while the store was away.
+    TakenLocally(Timestamp),
 }
 
 impl Part {
@@ -66,20 +69,34 @@ impl Part {
         Self { earlier: Earlier::TakenAt(taken_at), ..self }
     }
 
+    /// Returns the part as [`taken_at`](Self::taken_at) does, for what was taken by a decision
+    /// without the store ([`Source::Local`](crate::Source::Local)).
+    #[must_use]
+    pub fn taken_locally(self, taken_at: Timestamp) -> Self {
+        Self { earlier: Earlier::TakenLocally(taken_at), ..self }
+    }
+
     /// Returns what is held, of a part of an [extension](Self::holding).
     #[must_use]
     pub const fn held(&self) -> Cost {
         match self.earlier {
             Earlier::Held(held) => held,
-            Earlier::Unknown | Earlier::TakenAt(_) => Cost::NONE,
+            Earlier::Unknown | Earlier::TakenAt(_) | Earlier::TakenLocally(_) => Cost::NONE,
         }
+    }
+
+    /// Returns whether what is given back or renewed was [taken](Self::taken_locally) by a decision
+    /// without the store.
+    #[must_use]
+    pub const fn was_taken_locally(&self) -> bool {
+        matches!(self.earlier, Earlier::TakenLocally(_))
     }
 
     /// Returns when what is given back or renewed was [taken](Self::taken_at), if that is known.
     #[must_use]
     pub const fn when_taken(&self) -> Option<Timestamp> {
         match self.earlier {
-            Earlier::TakenAt(taken_at) => Some(taken_at),
+            Earlier::TakenAt(taken_at) | Earlier::TakenLocally(taken_at) => Some(taken_at),
             Earlier::Unknown | Earlier::Held(_) => None,
         }
     }
@@ -132,6 +149,12 @@ impl Part {
 
     pub(crate) const fn policy_index(&self) -> usize {
         self.policy_index as usize
+    }
+
+    /// Returns whether the limit is one of requests in flight.
+    #[must_use]
+    pub fn has_slots(&self) -> bool {
+        matches!(self.limit.algorithm(), Algorithm::Concurrent(_))
     }
 
     /// Returns which bucket the part takes from.

@@ -77,7 +77,7 @@ impl Slots {
     /// all slots count in one sum, three terms after `now`.
     #[must_use]
     pub fn settled(self, concurrent: &Concurrent, now: Timestamp) -> SettledSlots<'_> {
-        let number = term_at(concurrent, now);
+        let number = concurrent.term_at(now);
         let Self { term, earlier, current } = self;
         let latest = number.saturating_add(MAX_TERMS_BACK);
         let slots = if number > term {
@@ -90,13 +90,6 @@ impl Slots {
         };
         SettledSlots { slots, concurrent, now, repaired: term > latest }
     }
-}
-
-/// Returns the number of the term that contains `at`, counted from the Unix epoch: 0 before it, and
-/// the last one after the year 2106.
-fn term_at(concurrent: &Concurrent, at: Timestamp) -> u32 {
-    let number = u64::try_from(at.unix_micros()).unwrap_or(0) / concurrent.term_us();
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl<'c> SettledSlots<'c> {
@@ -136,7 +129,7 @@ impl<'c> SettledSlots<'c> {
     /// Slots of unknown age count as the older ones.
     pub fn give_back(&mut self, cost: u64, taken_at: Option<Timestamp>) -> bool {
         let Slots { term, earlier, .. } = self.slots;
-        let from_earlier = match taken_at.map(|taken_at| term_at(self.concurrent, taken_at)) {
+        let from_earlier = match taken_at.map(|taken_at| self.concurrent.term_at(taken_at)) {
             Some(taken) if taken >= term => 0,
             Some(taken) if term - taken > 1 => return false,
             _ => narrow(cost).min(earlier),
@@ -151,7 +144,7 @@ impl<'c> SettledSlots<'c> {
     /// end of the next term. Returns `false`, and does nothing, if they do not count any more.
     pub fn renew(&mut self, held: u64, taken_at: Option<Timestamp>) -> bool {
         let Slots { term, earlier, .. } = self.slots;
-        match taken_at.map(|taken_at| term_at(self.concurrent, taken_at)) {
+        match taken_at.map(|taken_at| self.concurrent.term_at(taken_at)) {
             Some(taken) if taken >= term => true,
             Some(taken) if term - taken > 1 => false,
             _ => {

@@ -8,6 +8,7 @@ use crate::{
     active_policy::ActivePolicy,
     decision_span::{self, UndecidedBy},
     error::LimiterError,
+    slots::HeldSlots,
     telemetry::DecisionSpan,
 };
 
@@ -25,6 +26,7 @@ pub struct Checked {
     endpoint: usize,
     is_exempt: bool,
     active_policy: Arc<ActivePolicy>,
+    slots: HeldSlots,
 }
 
 impl Checked {
@@ -32,9 +34,10 @@ impl Checked {
         decision: Decision,
         matched: Matched,
         active_policy: Arc<ActivePolicy>,
+        slots: HeldSlots,
     ) -> Self {
         let (endpoint, is_exempt) = (matched.endpoint, matched.is_exempt());
-        Self { decision, check: matched.check, endpoint, is_exempt, active_policy }
+        Self { decision, check: matched.check, endpoint, is_exempt, active_policy, slots }
     }
 
     /// Returns the policy's pattern that covers the request's path, or `other`. There are few of
@@ -67,6 +70,14 @@ impl Checked {
     #[must_use]
     pub const fn is_denied(&self) -> bool {
         self.decision.is_denied()
+    }
+
+    /// Returns the slots that the request holds of limits on requests in flight. They are given back
+    /// when this and all clones of it are dropped: keep one until the request is over.
+    ///
+    /// See [`slots`](crate::slots) for an example.
+    pub const fn slots(&self) -> &HeldSlots {
+        &self.slots
     }
 
     /// Takes `tokens` more from the buckets of the request, even if they go below zero, and returns

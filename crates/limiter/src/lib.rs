@@ -29,6 +29,7 @@
 //!   examples.
 //! - [`identify`] finds out which client sends a request; [`response`] says in header fields and
 //!   JSON what was decided.
+//! - [`slots`] bounds how many requests are in flight; [`holds`] takes what is only estimated.
 //! - [`policy`] and [`store`] hold the types of the two that are needed less often.
 //!
 //! # Features
@@ -56,6 +57,7 @@ pub mod layer;
 pub mod policy;
 #[cfg(feature = "tower")]
 pub mod response;
+pub mod slots;
 pub mod store;
 
 mod active_policy;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sluice_core::{Action, Check, Client, Cost, Decision, Matched, Policy, Request};
+use sluice_core::{Action, Check, Client, Cost, Decision, Matched, Part, Policy, Request};
 use sluice_store::{Clock, Store, StoreError, StoreFuture};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     decision_span::{self, UndecidedBy},
     error::LimiterError,
     observed::{self, Observer},
+    slots::{HeldSlots, SlotKeeper, Uncancelled},
     stats::StatsCounters,
     telemetry::{DecisionSpan, Recorders},
     timed::Timed,
@@ -51,6 +52,7 @@ struct Inner {
     /// Dates the decisions that need no store.
     clock: Arc<dyn Clock>,
     unverified: Unverified,
+    slots: Arc<SlotKeeper>,
     /// Tells the holds that it made without the store from those of others.
     number: u64,
     #[cfg(feature = "tower")]
@@ -84,6 +86,7 @@ impl Limiter {
         #[cfg(feature = "telemetry")]
         let other_stats =
             stats.as_ref().map(|stats| stats.endpoint(&Arc::from(crate::telemetry::OTHER)));
+        let slots = Arc::new(SlotKeeper::new(Arc::clone(&store), recorders.slots.clone()));
         let unverified = Unverified::new(Arc::clone(&clock), recorders.decisions.clone());
         Self {
             inner: Arc::new(Inner {
@@ -96,6 +99,7 @@ impl Limiter {
                 other_stats,
                 clock,
                 unverified,
+                slots,
                 number: RandomState::new().build_hasher().finish(),
                 #[cfg(feature = "tower")]
                 untrusted_peers: UntrustedPeers::default(),
@@ -143,7 +147,9 @@ impl Limiter {
         self.check(&key_request(key.as_ref(), Cost::new(tokens)?)).await
     }
 
-    /// Decides whether `request` may pass, and takes its cost if so.
+    /// Decides whether `request` may pass, and takes its cost if so. What a request that is
+    /// [followed](Request::followed) takes of limits on requests in flight is held by
+    /// [`Checked::slots`].
     ///
     /// When the future is dropped before it is ready, the cost may have been taken.
     ///
@@ -270,6 +276,7 @@ impl Limiter {
                 return Err(error.into());
             }
         };
+        let mut slots = HeldSlots::none();
         let decided = if matched.check.parts().is_empty() {
             Ok(self.unlimited())
         } else {
@@ -277,10 +284,17 @@ impl Limiter {
             let allowance = how.allowance.filter(|_| request.cost != Cost::NONE);
             match self.take_allowance(&active_policy, &matched, allowance) {
                 Ok(taken) => {
-                    let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
-                    let (decided, since) = match asked.into_ready() {
-                        Ok(decided) => (decided, None),
-                        Err(asked) => Timed::from(asked).await,
+                    let (decided, since) = if takes_slots(&matched.check) {
+                        let taking = self.take_slots(&mut matched.check, how.within);
+                        let (decided, since, held) = taking.await;
+                        slots = held;
+                        (decided, since)
+                    } else {
+                        let asked = span.in_scope(|| self.ask_store(&matched.check, how.within));
+                        match asked.into_ready() {
+                            Ok(decided) => (decided, None),
+                            Err(asked) => Timed::from(asked).await,
+                        }
                     };
                     active_policy.record(action, &matched, &decided, since);
                     self.give_allowance_back(taken, &decided);
@@ -300,7 +314,40 @@ impl Limiter {
         let endpoint = &active_policy.policy.endpoints()[matched.endpoint];
         let outcome = decided.as_ref().map(|decision| (decision, Some(&**endpoint)));
         decision_span::describe(&span, action, outcome.map_err(|_| UndecidedBy::Store));
-        Ok(Checked::new(decided?, matched, active_policy))
+        Ok(Checked::new(decided?, matched, active_policy, slots))
+    }
+
+    /// Decides a check that takes slots, and keeps them. When the caller does not wait any more,
+    /// this goes on, and gives them back.
+    async fn take_slots(
+        &self,
+        check: &mut Check,
+        within: Option<Duration>,
+    ) -> (Result<Decision, StoreError>, Option<Instant>, HeldSlots) {
+        let (limiter, taken) = (self.clone(), mem::take(check));
+        let taking = Uncancelled::new(async move {
+            let sent = tokio::time::Instant::now();
+            let asked = limiter.ask_store(&taken, within);
+            let (decided, since) = match asked.into_ready() {
+                Ok(decided) => (decided, None),
+                Err(asked) => Timed::from(asked).await,
+            };
+            let slots = decided.as_ref().map_or_else(
+                |_| HeldSlots::none(),
+                |decision| limiter.slots().hold(&taken, decision, decision.at(), sent),
+            );
+            (taken, decided, since, slots)
+        });
+        let (taken, decided, since, slots) = taking.await;
+        *check = taken;
+        (decided, since, slots)
+    }
+
+    /// Waits until all requests have given back the slots that they hold of limits on requests in
+    /// flight, for at most `within`. Returns how many have not. For the end of a process: otherwise
+    /// their slots are free only after two [terms](sluice_core::Concurrent::term).
+    pub async fn finish_slots(&self, within: Duration) -> usize {
+        self.inner.slots.finish(within).await
     }
 
     /// Hands the decision about a request that takes tokens to the observer, if there is one.
@@ -361,6 +408,7 @@ impl Limiter {
         };
         let matched: Vec<Result<_, LimiterError>> =
             requests.iter().map(&mut match_limits).collect();
+        let sent = tokio::time::Instant::now();
         let (decided, since) = self.decide_all(&span, &checks).await;
         let mut decided = checks.into_iter().zip(decided);
         let mut finish = |request: &Request<'_>, (mut matched, limited): (Matched, bool)| {
@@ -370,9 +418,11 @@ impl Limiter {
                 active_policy.record(Action::Take, &matched, &decided, since);
                 let decision = decided?;
                 self.observe(&active_policy, &matched, request, &decision);
-                Ok(Checked::new(decision, matched, Arc::clone(&active_policy)))
+                let slots = self.slots().hold(&matched.check, &decision, decision.at(), sent);
+                Ok(Checked::new(decision, matched, Arc::clone(&active_policy), slots))
             } else {
-                Ok(Checked::new(self.unlimited(), matched, Arc::clone(&active_policy)))
+                let (decision, slots) = (self.unlimited(), HeldSlots::none());
+                Ok(Checked::new(decision, matched, Arc::clone(&active_policy), slots))
             }
         };
         let checked: Vec<_> = requests
@@ -455,6 +505,10 @@ impl Limiter {
         self.inner.number
     }
 
+    pub(crate) fn slots(&self) -> &Arc<SlotKeeper> {
+        &self.inner.slots
+    }
+
     pub(crate) fn unverified(&self) -> &Unverified {
         &self.inner.unverified
     }
@@ -472,6 +526,11 @@ impl Limiter {
     pub(crate) fn other_stats(&self) -> Option<&crate::stats::EndpointCounters> {
         self.inner.other_stats.as_deref()
     }
+}
+
+/// Returns whether a check takes slots, which have to be given back.
+fn takes_slots(check: &Check) -> bool {
+    check.action() == Action::Take && check.parts().iter().any(Part::has_slots)
 }
 
 fn key_request(key: &[u8], cost: Cost) -> Request<'_> {

@@ -11,6 +11,7 @@ pub(crate) struct Recorders {
     pub(crate) exempt: ExemptRecorder,
     pub(crate) clients: ClientRecorder,
     pub(crate) holds: HoldRecorder,
+    pub(crate) slots: SlotRecorder,
 }
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,9 @@ pub(crate) struct ClientRecorder;
 
 #[derive(Clone, Debug)]
 pub(crate) struct HoldRecorder;
+
+#[derive(Clone, Debug)]
+pub(crate) struct SlotRecorder;
 
 #[derive(Clone, Debug)]
 pub(crate) struct DecisionRecorder;
@@ -79,6 +83,12 @@ pub(crate) enum SettlementOutcome {
     Failed,
 }
 
+#[derive(Clone, Copy)]
+pub(crate) enum OnLostLabel {
+    Finish,
+    Cut,
+}
+
 impl Recorders {
     pub(crate) const fn disabled() -> Self {
         Self {
@@ -88,6 +98,7 @@ impl Recorders {
             exempt: ExemptRecorder,
             clients: ClientRecorder,
             holds: HoldRecorder,
+            slots: SlotRecorder,
         }
     }
 }
@@ -107,6 +118,12 @@ impl HoldRecorder {
     pub(crate) const fn settlement(&self, _outcome: SettlementOutcome) {}
 
     pub(crate) const fn charged(&self, _limit: &str, _held: u64, _charged: u64) {}
+}
+
+impl SlotRecorder {
+    pub(crate) const fn held(&self, _limit: &str, _slots: u64) {}
+
+    pub(crate) const fn lost(&self, _limit: &str, _on_lost: OnLostLabel, _slots: u64) {}
 }
 
 impl DecisionRecorder {

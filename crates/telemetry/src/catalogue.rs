@@ -7,7 +7,7 @@ use crate::{
     metric::Metric,
     recorders::{
         blueprint, certificates, clients, cost, decisions, deployment, exports, history, holds,
-        http, http_exempt, llm, models, rate_limit, replica, rls, slo, store, system, tool,
+        http, http_exempt, llm, models, rate_limit, replica, rls, slo, slots, store, system, tool,
         upstream,
     },
 };
@@ -27,6 +27,7 @@ const METRICS: &[&[Metric]] = &[
     process::METRICS,
     decisions::METRICS,
     holds::METRICS,
+    slots::METRICS,
     clients::METRICS,
     slo::METRICS,
     store::METRICS,

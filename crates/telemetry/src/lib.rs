@@ -79,6 +79,7 @@ pub use self::{
         replica::{BuildInfo, ReloadResult, ReplicaRecorder},
         rls::{BoundRlsDomain, RlsCode, RlsRecorder},
         slo::{SloRecorder, SloState},
+        slots::{OnLostLabel, SlotRecorder},
         store::{BreakerLabel, RoundTripResult, StoreErrorLabel, StoreRecorder},
         system::{ConnectionEnd, ConnectionKind, OpenConnection, SystemRecorder},
         tool::ToolRecorder,

@@ -5,7 +5,7 @@ use std::fmt;
 use sluice_core::{Decision, Guarded, Usage};
 
 use super::{error::HoldError, reservation::Reservation, settlement::Settlement};
-use crate::limiter::Limiter;
+use crate::{limiter::Limiter, slots::HeldSlots};
 
 /// What came of an estimate.
 #[derive(Debug)]
@@ -29,12 +29,14 @@ pub enum Extended {
 /// Tokens that are held for a request. [`settle`](Self::settle) corrects them, once.
 ///
 /// A hold that is dropped stays charged with its estimate, as if the process had crashed. Refill
-/// pays it back.
+/// pays it back. Slots that this process renews are given back.
 #[must_use = "a hold that is not settled stays charged"]
 pub struct Hold {
     limiter: Limiter,
     reservation: Reservation,
     decision: Decision,
+    /// Those that this process renews.
+    slots: HeldSlots,
 }
 
 impl Hold {
@@ -42,8 +44,9 @@ impl Hold {
         limiter: Limiter,
         reservation: Reservation,
         decision: Decision,
+        slots: HeldSlots,
     ) -> Self {
-        Self { limiter, reservation, decision }
+        Self { limiter, reservation, decision, slots }
     }
 
     /// Returns the decision that took the tokens.
@@ -64,10 +67,20 @@ impl Hold {
         &self.reservation
     }
 
-    /// Returns what is held, for another process to settle.
+    /// Returns what is held, for another process to settle. Its slots are not renewed any more: who
+    /// settles it extends it in time.
     #[must_use]
     pub fn into_reservation(self) -> Reservation {
-        self.reservation
+        let Self { mut reservation, slots, .. } = self;
+        reservation.note_renewed(&slots.detach());
+        reservation
+    }
+
+    /// Returns a future that is ready once the request should be cut off, as
+    /// [`HeldSlots::cut`] does.
+    #[must_use]
+    pub fn cut(&self) -> Option<impl Future<Output = ()> + Send + Sync + use<>> {
+        self.slots.cut()
     }
 
     /// Takes `more` in addition, from all limits or from none, for a request that uses more than
@@ -92,7 +105,9 @@ impl Hold {
     /// When the store cannot be reached. The hold then stays charged with its estimate; its
     /// [`reservation`](Self::reservation), kept from before, can still be settled later.
     pub async fn settle(self, actual: &Usage) -> Result<Settlement, HoldError> {
-        self.limiter.settle(&self.reservation, actual).await
+        let Self { limiter, mut reservation, slots, .. } = self;
+        reservation.note_renewed(&slots.take_out().await);
+        limiter.settle(&reservation, actual).await
     }
 }
 

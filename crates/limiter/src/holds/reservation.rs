@@ -98,6 +98,15 @@ impl Reservation {
         }
     }
 
+    /// Notes when the slots were renewed last that this process has renewed.
+    pub(super) fn note_renewed(&mut self, renewed: &[(BucketId, Timestamp)]) {
+        for part in &mut self.parts {
+            if let Some((_, taken_at)) = renewed.iter().find(|(id, _)| *id == part.bucket()) {
+                part.taken_at = *taken_at;
+            }
+        }
+    }
+
     /// Returns the check by which the limiter with this number corrects what is held to what
     /// `usage` comes to.
     pub(super) fn settling(&self, usage: &Usage, limiter: u64) -> Check {

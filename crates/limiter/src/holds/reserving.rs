@@ -6,8 +6,8 @@ use std::{
 };
 
 use sluice_core::{
-    Action, Algorithm, Check, Cost, Decision, Guarded, Hold as HoldOf, HoldId, Metering, Request,
-    Source, Timestamp, Usage,
+    Action, Algorithm, Check, Cost, Decision, Guarded, Hold as HoldOf, HoldId, Metering, Part,
+    Request, Source, Timestamp, Usage,
 };
 use sluice_store::StoreError;
 
@@ -23,6 +23,7 @@ use crate::identify::Identity;
 use crate::{
     decision_span::{self, UndecidedBy},
     limiter::Limiter,
+    slots::{HeldSlots, Uncancelled},
     telemetry::{DecisionSpan, HoldStepLabel},
     timed::Timed,
     unverified::Allowance,
@@ -42,6 +43,10 @@ pub struct HoldTerms<'a> {
     pub name: Option<&'a [u8]>,
     /// How long the tokens are held; without it as long as the limits allow.
     pub hold_for: Option<Duration>,
+    /// Whether this process renews the slots of limits on requests in flight until the hold is
+    /// settled or dropped. Without this, tokens are held for at most a
+    /// [term](sluice_core::Concurrent::term) of these limits, and extending the hold renews them.
+    pub renews_slots: bool,
 }
 
 impl<'a> HoldTerms<'a> {
@@ -49,6 +54,14 @@ impl<'a> HoldTerms<'a> {
     #[must_use]
     pub const fn named(mut self, name: &'a [u8]) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    /// Has this process renew the slots of limits on requests in flight, until the
+    /// [`Hold`] is settled or dropped.
+    #[must_use]
+    pub const fn renewing_slots(mut self) -> Self {
+        self.renews_slots = true;
         self
     }
 
@@ -110,6 +123,8 @@ impl Limiter {
     ) -> Result<Reserved, HoldError> {
         let span = DecisionSpan::single();
         let active_policy = self.active_policy();
+        // The end of a hold is that of its request.
+        let request = &request.followed();
         let matched = match active_policy.policy.check(Action::Take, request) {
             Ok(matched) => matched,
             Err(error) => {
@@ -119,9 +134,10 @@ impl Limiter {
         };
         let parts: Vec<_> = matched.check.parts().iter().map(ReservedPart::of).collect();
         require_estimate(&parts, request.usage)?;
-        let hold_for = hold_for(&parts, terms.hold_for)?;
+        let hold_for = hold_for(&parts, terms)?;
         let id = terms.name.map_or_else(random_id, |name| HoldId::named(matched.client, name));
         let mut reservation = Reservation::new(id, hold_for, Timestamp::from_unix_micros(0), parts);
+        let mut slots = HeldSlots::none();
         let decided = if reservation.parts.is_empty() {
             Ok(self.unlimited())
         } else {
@@ -137,7 +153,14 @@ impl Limiter {
                 }
             };
             let check = reservation.reserving();
-            let (decided, since) = Timed::from(span.in_scope(|| self.store().decide(&check))).await;
+            let (decided, since) =
+                if terms.renews_slots && check.parts().iter().any(Part::has_slots) {
+                    let (decided, since, held) = self.hold_slots(check, hold_for).await;
+                    slots = held;
+                    (decided, since)
+                } else {
+                    Timed::from(span.in_scope(|| self.store().decide(&check))).await
+                };
             self.give_allowance_back(taken, &decided);
             let held = recorded::whole(&reservation);
             recorded::step(&self.recorders().holds, HoldStepLabel::Reserve, &decided, held);
@@ -166,7 +189,30 @@ impl Limiter {
         let began_at = began_at(&decision, hold_for).unwrap_or_else(|| decision.at());
         reservation.note_taken(began_at, false);
         reservation.limiter = self.alone(&decision);
-        Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision)))
+        Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision, slots)))
+    }
+
+    /// Decides a reservation, and renews its slots from then on. When the caller does not wait any
+    /// more, this goes on, and gives them back.
+    async fn hold_slots(
+        &self,
+        check: Check,
+        hold_for: Duration,
+    ) -> (Result<Decision, StoreError>, Option<std::time::Instant>, HeldSlots) {
+        let limiter = self.clone();
+        let taking = Uncancelled::new(async move {
+            let sent = tokio::time::Instant::now();
+            let (decided, since) = Timed::from(limiter.store().decide(&check)).await;
+            let slots = decided.as_ref().map_or_else(
+                |_| HeldSlots::none(),
+                |decision| {
+                    let taken_at = began_at(decision, hold_for).unwrap_or_else(|| decision.at());
+                    limiter.slots().hold(&check, decision, taken_at, sent)
+                },
+            );
+            (decided, since, slots)
+        });
+        taking.await
     }
 
     /// Takes `more` for a hold, from all limits or from none, and holds all of it for as long as
@@ -264,9 +310,11 @@ fn began_at(decision: &Decision, hold_for: Duration) -> Option<Timestamp> {
 }
 
 /// Returns how long these parts are held: as long as was asked for, or as all limits allow.
-fn hold_for(parts: &[ReservedPart], asked: Option<Duration>) -> Result<Duration, HoldError> {
+fn hold_for(parts: &[ReservedPart], terms: HoldTerms<'_>) -> Result<Duration, HoldError> {
+    let asked = terms.hold_for;
     let most = parts.iter().filter_map(|part| match part.limit.algorithm() {
         // A slot that is not renewed in time is lost.
+        Algorithm::Concurrent(_) if terms.renews_slots => None,
         Algorithm::Concurrent(concurrent) => Some(concurrent.term()),
         _ => part.limit.metering().map(|metering| metering.hold_for),
     });

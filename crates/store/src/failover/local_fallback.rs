@@ -52,7 +52,7 @@ impl LocalFallback {
             Action::Take | Action::Peek | Action::Reserve | Action::Extend => {
                 self.take_or_peek(check, cause)
             }
-            Action::GiveBack | Action::Renew if has_only_slots(check) => {
+            Action::GiveBack | Action::Renew if was_taken_here(check) => {
                 Ok(self.return_or_renew_slots(check))
             }
             Action::Charge => self.charge(check, cause),
@@ -117,7 +117,7 @@ impl LocalFallback {
         Ok(assemble(check, &local, true, |part| allowed_without_store(part, true, local.at())))
     }
 
-    /// Gives slots that are held here back to the local buckets, or renews them. Those that the
+    /// Gives slots that were taken here back to the local buckets, or renews them. Those that the
     /// store knows return by themselves, as those of a replica that has crashed.
     fn return_or_renew_slots(&self, check: &Check) -> Decision {
         let local = self.buckets.decide_now(&self.local(check, check));
@@ -188,9 +188,9 @@ impl LocalFallback {
     }
 }
 
-fn has_only_slots(check: &Check) -> bool {
-    let is_slots = |part: &Part| matches!(part.limit.algorithm(), Algorithm::Concurrent(_));
-    check.parts().iter().all(is_slots)
+/// Returns whether a check gives back, or renews, only slots that were taken here.
+fn was_taken_here(check: &Check) -> bool {
+    check.parts().iter().all(|part| part.has_slots() && part.was_taken_locally())
 }
 
 fn is_local(part: &Part) -> bool {

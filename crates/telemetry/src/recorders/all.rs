@@ -23,6 +23,7 @@ use super::{
     replica::{BuildInfo, ReplicaRecorder},
     rls::RlsRecorder,
     slo::SloRecorder,
+    slots::SlotRecorder,
     store::StoreRecorder,
     system::SystemRecorder,
     tool::ToolRecorder,
@@ -63,6 +64,8 @@ pub struct Recorders {
     pub decisions: DecisionRecorder,
     /// Holds, by limit.
     pub holds: HoldRecorder,
+    /// Slots of requests in flight, by limit.
+    pub slots: SlotRecorder,
     /// Service level objectives.
     pub slo: SloRecorder,
     /// Round trips to the store.
@@ -105,6 +108,7 @@ impl Recorders {
             clients: ClientRecorder::new(meter),
             decisions: DecisionRecorder::new(meter),
             holds: HoldRecorder::new(meter),
+            slots: SlotRecorder::new(meter),
             slo: SloRecorder::new(meter),
             store: StoreRecorder::new(meter),
             rls: RlsRecorder::new(meter),

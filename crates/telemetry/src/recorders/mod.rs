@@ -25,6 +25,7 @@ pub(crate) mod replica;
 pub(crate) mod rls;
 mod shared_labels;
 pub(crate) mod slo;
+pub(crate) mod slots;
 pub(crate) mod store;
 pub(crate) mod system;
 pub(crate) mod tool;

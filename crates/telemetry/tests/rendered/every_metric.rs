@@ -67,6 +67,8 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.holds.held("tokens", 1_836);
     recorders.holds.settlement(SettlementOutcome::Settled);
     recorders.holds.charged("tokens", 1_836, 1_101);
+    recorders.slots.held("chats", 3);
+    recorders.slots.lost("chats", OnLostLabel::Cut, 1);
 
     recorders.clients.untrusted_forwarding();
     recorders.clients.unknown_tier();
