@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sluice_core::{Bucket, Moment, Part, Refill, Retry, Span, Timestamp, TokenBucket, Verdict};
+use sluice_core::{
+    Algorithm, Bucket, Moment, Part, Refill, Retry, Span, Timestamp, TokenBucket, Verdict, Window,
+};
 
 use crate::SubscriptionId;
 
@@ -112,10 +114,10 @@ impl Line {
 
 impl Shown {
     /// Returns whether it is what a limit with `algorithm` shows.
-    fn is_of(&self, algorithm: &Algorithm) -> bool {
+    fn is_of(self, algorithm: &Algorithm) -> bool {
         match (self, algorithm) {
-            (Self::Tokens { refill, .. }, Algorithm::TokenBucket(rate)) => *refill == rate.refill(),
-            (Self::Window { quota, .. }, Algorithm::Quota(of_limit)) => *quota == of_limit.tokens(),
+            (Self::Tokens { refill, .. }, Algorithm::TokenBucket(rate)) => refill == rate.refill(),
+            (Self::Window { quota, .. }, Algorithm::Quota(of_limit)) => quota == of_limit.tokens(),
             _ => false,
         }
     }

@@ -260,7 +260,7 @@ async fn nothing_is_known_without_a_subscription_or_from_an_earlier_one() {
     assert_eq!(again.source(), Source::Store);
 }
 
-fn limit_of_another_name() -> std::sync::Arc<sluice_core::Limit> {
+fn limit_of_another_name() -> Arc<Limit> {
     limit("other", "1/day", 1)
 }
 
@@ -303,7 +303,7 @@ async fn a_limit_that_never_denies_is_decided_by_the_store() {
     let server = Server::new();
     let replica = Replica::of(&server);
     let limit = limit("a", "1/day", 1);
-    let shadow = std::sync::Arc::new((*limit).clone().with_mode(Mode::Shadow));
+    let shadow = Arc::new((*limit).clone().with_mode(Mode::Shadow));
     for _ in 0..3 {
         let decision = replica.denials.decide(&take(&shadow, 1)).await.unwrap();
         assert_eq!((decision.is_allowed(), decision.source()), (true, Source::Store));
