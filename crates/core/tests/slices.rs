@@ -46,7 +46,7 @@ enum Step {
     Take(Option<u64>),
     /// Gives part of what was taken back.
     GiveBack { which: prop::sample::Index, cost: u64, with_time: bool },
-    /// A look, after which the store forgets the state if it may.
+    /// The store forgets the state if it may.
     Forget,
 }
 
@@ -83,8 +83,7 @@ fn check_history(
     for step in steps {
         match step {
             Step::Pause(share) => {
-                true_us +=
-                    i64::try_from(i128::from(period_us) * i128::from(share) / 1_000_000).unwrap()
+                true_us += period_us * share / 1_000_000;
             }
             Step::Behind(behind) => {
                 behind_us = behind_us.max(true_us - (latest_us - behind));
@@ -94,8 +93,17 @@ fn check_history(
         let now_us = true_us - behind_us;
         latest_us = latest_us.max(now_us);
         let now = at(now_us);
+        // If the clock may step back, a state is kept for a second longer, or what has left may be
+        // given back once more.
+        let forgotten_us = if with_clock { now_us - CLOCK_STEP_US } else { now_us };
+        let unused = stored.settled(at_most, at(forgotten_us)).slices().sum() == 0;
+        if matches!(step, Step::Forget) && unused {
+            stored = Slices::UNUSED;
+        }
         let mut slices = stored.settled(at_most, now);
+        let before = slices;
         prop_assert!(!slices.is_repaired());
+        prop_assert_eq!(slices.full_at() <= now, slices.slices().sum() == 0);
         match step {
             Step::Take(cost) => {
                 let cost = cost.unwrap_or(slices.remaining());
@@ -133,16 +141,14 @@ fn check_history(
                 // Whether they returned or not, the request has not used them.
                 entry.tokens -= cost;
             }
-            Step::Forget if slices.full_at() <= now => {
-                prop_assert_eq!(slices.slices().sum(), 0);
-                stored = Slices::UNUSED;
-                continue;
-            }
             _ => {}
         }
         let admitted = admitted_in_period(&log, true_us, period_us);
         prop_assert!(slices.slices().sum() >= admitted, "all of the last period is counted");
-        stored = slices.slices();
+        // As a store does, which writes a state only if it changed.
+        if slices != before {
+            stored = slices.slices();
+        }
     }
     Ok(())
 }
