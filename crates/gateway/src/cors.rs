@@ -12,11 +12,12 @@ use http::{
 };
 use sluice_config::gateway::Cors;
 
-/// The fields of our own responses that a page can use.
-const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Retry-After, RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, \
-     X-RateLimit-Reset",
-);
+use crate::rate_limit_fields::is_rate_limit_field;
+
+/// The fields of our own responses that a page can use: SDKs for language models read all that have
+/// to do with retries.
+const EXPOSED: &str = "Retry-After, Retry-After-Ms, X-Should-Retry, RateLimit, RateLimit-Policy, \
+                       X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset";
 
 /// Returns the origin of a request, if it names one.
 pub(crate) fn origin(request: &HeaderMap) -> Option<&HeaderValue> {
@@ -38,7 +39,21 @@ pub(crate) fn write(cors: &Cors, origin: &HeaderValue, response: &mut HeaderMap)
         response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    let exposed = exposed(response);
+    response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+}
+
+/// Returns the names of the fields that a page can use. Those of the vendors of language models are
+/// many, and only in responses of their routes.
+fn exposed(response: &HeaderMap) -> HeaderValue {
+    let mut names = EXPOSED.to_owned();
+    for name in response.keys().filter(|name| is_rate_limit_field(name)) {
+        if !EXPOSED.split(", ").any(|known| name.as_str().eq_ignore_ascii_case(known)) {
+            names.push_str(", ");
+            names.push_str(name.as_str());
+        }
+    }
+    HeaderValue::try_from(names).unwrap_or(HeaderValue::from_static(EXPOSED))
 }
 
 #[cfg(test)]
@@ -63,7 +78,18 @@ mod tests {
         is("access-control-allow-origin", Some("https://shop.example"));
         is("access-control-allow-credentials", None);
         is("vary", Some("Origin"));
-        assert!(value(&fields, "access-control-expose-headers").unwrap().contains("Retry-After"));
+        is("access-control-expose-headers", Some(EXPOSED));
+    }
+
+    #[test]
+    fn the_fields_of_vendors_are_exposed_where_they_are() {
+        let mut fields = HeaderMap::new();
+        for name in ["x-ratelimit-limit", "x-ratelimit-reset-tokens", "x-other", "retry-after"] {
+            fields.insert(name, HeaderValue::from_static("1"));
+        }
+        write(&Cors::AnyOrigin, &HeaderValue::from_static("https://shop.example"), &mut fields);
+        let expected = format!("{EXPOSED}, x-ratelimit-reset-tokens");
+        assert_eq!(fields["access-control-expose-headers"], expected);
     }
 
     #[test]

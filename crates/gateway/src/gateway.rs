@@ -21,6 +21,7 @@ use crate::{
     error::ForwardError,
     exchange::{self, Failed},
     health::{self, Watch},
+    rate_limit_fields::is_rate_limit_field,
     request_body::Upload,
     response,
     tunnel::Tunnels,
@@ -178,14 +179,4 @@ impl Gateway {
         }
         Err(failure)
     }
-}
-
-/// Returns whether a field describes rate limits: `X-RateLimit-*`, `RateLimit` and its drafts, and
-/// those of Anthropic.
-fn is_rate_limit_field(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name == "ratelimit"
-        || ["x-ratelimit-", "x-rate-limit-", "ratelimit-", "anthropic-ratelimit-"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
 }

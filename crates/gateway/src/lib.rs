@@ -42,6 +42,7 @@ mod health;
 mod hop_by_hop;
 mod location;
 mod pool;
+mod rate_limit_fields;
 mod received;
 mod request_body;
 mod response;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sluice_tests::{http::Response, model::Answer};
 
-use crate::setting::{CHAT, GENERATE, MESSAGES, Setting, chat};
+use crate::setting::{CHAT, GENERATE, MESSAGES, Setting, chat, post};
 
 const REPORTED: &str = r#"{"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
 
@@ -94,4 +94,26 @@ async fn an_answer_has_ours_and_the_vendors_fields() {
     );
     assert_eq!(openai.header("anthropic-ratelimit-tokens-remaining"), None, "{openai}");
     assert!(openai.header("ratelimit").is_some_and(|field| field.contains("tokens")), "{openai}");
+}
+
+#[tokio::test]
+async fn a_page_can_read_every_field_of_a_denial() {
+    for (path, vendors) in
+        [(CHAT, "x-ratelimit-remaining-tokens"), (MESSAGES, "anthropic-ratelimit-tokens-reset")]
+    {
+        let mut setting = Setting::with(Answer::json(REPORTED), "", &a_limit("1/day")).await;
+        assert_eq!(setting.ask(path, &chat(91)).await.status, 200);
+        let origin = "https://app.example.org";
+        let from_page = post(path, &chat(91)).header("origin", origin);
+        let denied = setting.client.send(&from_page).await;
+        assert_eq!(denied.status, 429, "{denied}");
+        limits(&denied, &[("access-control-allow-origin", origin), ("x-should-retry", "false")]);
+        let exposed = denied.header("access-control-expose-headers").unwrap().to_lowercase();
+        let exposed: Vec<_> = exposed.split(", ").collect();
+        assert!(denied.header(vendors).is_some() && exposed.contains(&vendors), "{denied}");
+        for name in denied.headers.keys().map(|name| name.as_str()) {
+            let is_ours = ["retry", "ratelimit"].iter().any(|part| name.contains(part));
+            assert!(!is_ours || exposed.contains(&name), "{name}: {denied}");
+        }
+    }
 }
