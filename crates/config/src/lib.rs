@@ -51,8 +51,8 @@ pub use read::parse_address;
 pub use rules_file::RulesFile;
 pub use settings::{
     AccessSettings, Admin, ClientCertificate, ConnectionLimits, CostSettings, Credentials,
-    DecisionLogSettings, GatewaySettings, Listen, LlmRoute, LlmSettings, LogFormat, LogSettings,
-    MetricsSettings, ReadFile, RedisUrl, RlsSettings, Secret, SentinelLogin, Settings, Share,
-    StoreSettings, StoreUrl, StoreUrlError, TlsSettings, gateway, rls,
+    DecisionLogSettings, GatewaySettings, Listen, LlmModel, LlmRoute, LlmSettings, LogFormat,
+    LogSettings, MetricsSettings, ReadFile, RedisUrl, RlsSettings, Secret, SentinelLogin, Settings,
+    Share, StoreSettings, StoreUrl, StoreUrlError, TlsSettings, gateway, rls,
 };
 pub use watch::{POLL_INTERVAL, Reload, Watcher};

@@ -12,7 +12,8 @@
 //! 4. [`Framing::of`] says whether the answer can be read. If so, a [`Meter`] reads it as it
 //!    passes, and returns in the end what to settle. If not, the estimate stands.
 //!
-//! An answer other than 2xx used nothing.
+//! An answer other than 2xx used nothing. A [`TypicalOutput`] learns what to reserve for answers to
+//! requests that state no limit ([`ModelRequest::open_answers`]).
 //!
 //! ```
 //! use sluice_llm::{Framing, Hold, Meter, Metered, ModelRequest, Vendor, include_usage};
@@ -46,9 +47,11 @@ mod json;
 mod number;
 mod refusal;
 mod request;
+mod typical_output;
 mod wire;
 
 pub use answer::{ACCEPT_ENCODING, Framing, Meter, Metered, Report};
 pub use refusal::{Counted, Problem, RateLimit, Refusal, rate_limit_headers, retry_headers};
 pub use request::{Estimate, Hold, ModelRequest, RequestError, include_usage};
+pub use typical_output::TypicalOutput;
 pub use wire::{Call, InPath, Vendor, VendorError, Wire};

@@ -6,6 +6,7 @@ mod budgets;
 mod changes;
 mod denials;
 mod endings;
+mod estimates;
 mod metering;
 mod setting;
 mod streams;

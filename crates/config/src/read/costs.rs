@@ -40,8 +40,8 @@ pub(super) fn read(costs: &Field<'_>) -> Result<CostSettings, Refused> {
     })
 }
 
-/// Reads a table whose keys are names of events.
-fn names<'a, T>(
+/// Reads a table whose keys are names as in events.
+pub(super) fn names<'a, T>(
     field: &Field<'a>,
     what: &str,
     read: impl Fn(&Table<'a>) -> Result<T, Refused>,
@@ -50,7 +50,7 @@ fn names<'a, T>(
     if entries.len() > MAX_NAMES {
         let count = entries.len();
         return Err(field.refuse(format_args!(
-            "{count} {what} are too many: at most {MAX_NAMES} can have prices"
+            "{count} {what} are too many: at most {MAX_NAMES} are possible"
         )));
     }
     // Every entry is read, so that every error is recorded.
@@ -60,7 +60,7 @@ fn names<'a, T>(
             (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
         if !is_name {
             return Err(field.refuse(format_args!(
-                "no event can have this name: write 1 to {MAX_NAME_BYTES} bytes without control \
+                "this is no possible name: write 1 to {MAX_NAME_BYTES} bytes without control \
                  characters"
             )));
         }

@@ -1,4 +1,7 @@
-//! `llm: { routes: [{ path: /v1/chat/completions, speaks: openai }], body: 4MiB }`.
+//! `llm: { routes: [{ path: /v1/chat/completions, speaks: openai }], body: 4MiB,
+//! models: { MODEL: { default_output: 4096 } } }`.
+
+use std::collections::HashMap;
 
 use sluice_core::{Cost, PathPattern, Policy};
 use sluice_llm::{Hold, Vendor};
@@ -6,8 +9,10 @@ use sluice_llm::{Hold, Vendor};
 use crate::{
     error::Refused,
     reader::{Field, Table},
-    settings::{LlmRoute, LlmSettings},
+    settings::{LlmModel, LlmRoute, LlmSettings},
 };
+
+use super::costs;
 
 /// More than a long conversation, and few enough bytes to be in memory for many requests.
 const BODY: usize = 4 << 20;
@@ -38,12 +43,32 @@ fn section(llm: &Table<'_>) -> Result<LlmSettings, Refused> {
         .required("write `routes: [{ path: /v1/chat/completions, speaks: openai }]`")
         .and_then(|field| routes(&field));
     let body = llm.field("body").or(BODY, |field| field.parse_with(size));
-    let default_output = llm
-        .field("default_output")
-        .or(DEFAULT_OUTPUT, |field| field.integer(1..=Cost::MAX.tokens()));
+    let models = llm.field("models").or(HashMap::new(), |models| {
+        let models = costs::names(models, "models", model)?;
+        Ok(models.into_iter().map(|(name, model)| (name.into(), model)).collect())
+    });
+    let default_output = llm.field("default_output").or(DEFAULT_OUTPUT, tokens);
     let hold = [("typical", Hold::Typical), ("max", Hold::Max)];
     let hold = llm.field("hold").or(Hold::Typical, |field| field.choice(&hold));
-    Ok(LlmSettings { routes: routes?, body: body?, default_output: default_output?, hold: hold? })
+    Ok(LlmSettings {
+        routes: routes?,
+        body: body?,
+        models: models?,
+        default_output: default_output?,
+        hold: hold?,
+    })
+}
+
+fn model(model: &Table<'_>) -> Result<LlmModel, Refused> {
+    let default_output = model
+        .field("default_output")
+        .required("write the tokens of an answer whose request states no limit")
+        .and_then(|field| tokens(&field))?;
+    Ok(LlmModel { default_output })
+}
+
+fn tokens(field: &Field<'_>) -> Result<u64, Refused> {
+    field.integer(1..=Cost::MAX.tokens())
 }
 
 fn routes(field: &Field<'_>) -> Result<Vec<LlmRoute>, Refused> {

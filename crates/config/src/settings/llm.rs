@@ -1,6 +1,6 @@
 //! The settings of the gateway for language models.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use sluice_core::{NormalPath, PathPattern};
 use sluice_llm::{Call, Hold, Vendor};
@@ -12,10 +12,19 @@ pub struct LlmSettings {
     pub routes: Vec<LlmRoute>,
     /// The longest body that is read for an estimate, in bytes.
     pub body: usize,
-    /// The tokens of an answer whose request states no limit.
+    /// What is known of models, by their names.
+    pub models: HashMap<Box<str>, LlmModel>,
+    /// The tokens of an answer whose request states no limit, of a model of which no more is known.
     pub default_output: u64,
     /// How much of the input is held.
     pub hold: Hold,
+}
+
+/// What is known of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LlmModel {
+    /// The tokens of an answer whose request states no limit.
+    pub default_output: u64,
 }
 
 /// Paths that speak a vendor's wire formats.
@@ -28,13 +37,12 @@ pub struct LlmRoute {
 }
 
 impl LlmSettings {
-    /// Returns what a `POST` to this path calls, and in whose wire formats, or `None` if it uses no
-    /// tokens.
+    /// Returns the route of a `POST` to this path, and what it calls, or `None` if it uses no tokens.
     #[must_use]
-    pub fn call(&self, path: &NormalPath<'_>) -> Option<(Vendor, Call)> {
+    pub fn call(&self, path: &NormalPath<'_>) -> Option<(&LlmRoute, Call)> {
         let covering = self.routes.iter().filter(|route| route.path.matches(path.as_str()));
-        let mut calls = covering.map(|route| (route.speaks, route.speaks.call(path.as_str())));
-        calls.find_map(|(vendor, call)| Some((vendor, call?)))
+        let mut calls = covering.map(|route| (route, route.speaks.call(path.as_str())));
+        calls.find_map(|(route, call)| Some((route, call?)))
     }
 }
 

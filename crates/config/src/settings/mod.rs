@@ -18,7 +18,7 @@ pub(crate) use secret::MASK;
 pub(crate) use store_url::mask_password;
 pub use {
     gateway::GatewaySettings,
-    llm::{LlmRoute, LlmSettings},
+    llm::{LlmModel, LlmRoute, LlmSettings},
     rls::RlsSettings,
     secret::Secret,
     store::{ClientCertificate, SentinelLogin, StoreSettings},

@@ -68,6 +68,14 @@ impl ModelRequest {
         Self { wire, model, stream, output_limit: None, choices: 1, input }
     }
 
+    /// Returns how many answers the request asks for without a limit for their length; `None` if it
+    /// states one, or no text is generated.
+    #[must_use]
+    pub fn open_answers(&self) -> Option<u64> {
+        let is_open = self.output_limit.is_none() && self.wire.generates_text();
+        is_open.then_some(self.choices)
+    }
+
     /// Returns the wire format.
     #[must_use]
     pub const fn wire(&self) -> Wire {

@@ -11,17 +11,22 @@ use sluice::{
     stats::events::{Events, LlmRequest},
 };
 use sluice_core::{MicroUnits, Prices, TokenUsage, Usage};
-use sluice_llm::{Framing, Meter, Metered, ModelRequest, Report, Vendor, Wire};
+use sluice_llm::{Framing, Meter, Metered, Report, Vendor, Wire};
 use sluice_telemetry::{ModelRecorder, OTHER};
 use tokio::{runtime::Handle, sync::watch};
 
-use super::answers::label;
+use super::{
+    answer_lengths::AnswerLengths,
+    answers::label,
+    asked::{Asked, OpenAnswers},
+};
 
 /// Opens an [`Account`] for each request, and waits for all of them at the end. Clones are the same
 /// ledger.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     events: Events,
+    lengths: AnswerLengths,
     /// Each open account has a receiver.
     open: Arc<watch::Sender<()>>,
 }
@@ -36,6 +41,8 @@ pub(super) struct Account {
     model: Option<Box<str>>,
     /// What was reserved, unless a limit has too small a burst for it.
     estimate: TokenUsage,
+    /// What the length of the answer teaches, and whom.
+    lesson: Option<(OpenAnswers, AnswerLengths)>,
     prices: Arc<Prices>,
     started: Instant,
     events: Events,
@@ -79,7 +86,8 @@ enum Charge {
 
 impl Ledger {
     pub(super) fn new(events: Events) -> Self {
-        Self { events, open: Arc::new(watch::Sender::new(())) }
+        let lengths = AnswerLengths::default();
+        Self { events, lengths, open: Arc::new(watch::Sender::new(())) }
     }
 
     pub(super) const fn recorders(&self) -> &Recorders {
@@ -90,20 +98,24 @@ impl Ledger {
         self.events.prices()
     }
 
+    pub(super) const fn lengths(&self) -> &AnswerLengths {
+        &self.lengths
+    }
+
     pub(super) fn open(
         &self,
         vendor: Vendor,
-        request: &ModelRequest,
-        estimate: TokenUsage,
+        asked: &mut Asked,
         prices: Arc<Prices>,
         hold: Hold,
     ) -> Account {
         Account {
             open: Some(Open { hold, ticket: self.open.subscribe() }),
             vendor,
-            wire: request.wire(),
-            model: request.model().map(Box::from),
-            estimate,
+            wire: asked.request.wire(),
+            model: asked.request.model().map(Box::from),
+            estimate: asked.usage(),
+            lesson: asked.open.take().map(|open| (open, self.lengths.clone())),
             prices,
             started: Instant::now(),
             events: self.events.clone(),
@@ -129,6 +141,7 @@ impl Account {
     pub(super) fn close(&mut self, end: End) {
         let Some(open) = self.open.take() else { return };
         self.count(end);
+        self.learn(end);
         let charge = self.charge(end);
         self.report(end, charge);
         self.settle(open, charge);
@@ -165,6 +178,18 @@ impl Account {
         }
         if report.ignored > 0 {
             recorder.usage_ignored(vendor, report.ignored);
+        }
+    }
+
+    /// Learns from a whole answer how long such answers are.
+    fn learn(&mut self, end: End) {
+        let lesson = self.lesson.take();
+        let End::Complete(Report { metered: Metered::Reported(usage), failed: false, .. }) = end
+        else {
+            return;
+        };
+        if let Some((OpenAnswers { model, count }, lengths)) = lesson {
+            lengths.learn(model, usage.generated().div_ceil(count.max(1)));
         }
     }
 

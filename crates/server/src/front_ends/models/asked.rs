@@ -8,13 +8,18 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
 use sluice_config::LlmSettings;
+use sluice_core::TokenUsage;
 use sluice_http::{
     Problem,
     body::{self, Beginning},
 };
 use sluice_llm::{Call, Estimate, Hold, ModelRequest, RequestError, Wire, include_usage};
 
-use super::{prefixed::Prefixed, route::Route};
+use super::{
+    answer_lengths::{AnswerLengths, RoutedModel},
+    prefixed::Prefixed,
+    route::Route,
+};
 
 /// How long a body may take to arrive, which is as long as a long one needs from a telephone.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,6 +31,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) struct Asked {
     pub(super) request: ModelRequest,
     pub(super) estimate: Estimate,
+    /// The model, if it decides itself how long its answer is.
+    pub(super) open: Option<OpenAnswers>,
     /// Whether the body was read, so that the model is known.
     pub(super) is_read: bool,
     /// The body that the vendor gets.
@@ -34,6 +41,21 @@ pub(super) struct Asked {
     pub(super) length: Option<usize>,
     /// Whether the vendor sends a chunk with the usage that the client has not asked for.
     pub(super) adds_usage_chunk: bool,
+}
+
+/// Answers whose request states no limit for their length.
+#[derive(Debug)]
+pub(super) struct OpenAnswers {
+    pub(super) model: RoutedModel,
+    /// How many there are.
+    pub(super) count: u64,
+}
+
+/// A request, and what it may use.
+struct Expected {
+    request: ModelRequest,
+    estimate: Estimate,
+    open: Option<OpenAnswers>,
 }
 
 /// Why a request cannot be read.
@@ -54,19 +76,18 @@ impl From<RequestError> for Unreadable {
 }
 
 impl Asked {
-    /// Reads the request.
+    /// Reads the request. Where it states no limit for its answers, `lengths` may know better than
+    /// the settings.
     pub(super) async fn read(
         route: &Route,
         headers: &HeaderMap,
         body: &mut Body,
+        lengths: &AnswerLengths,
     ) -> Result<Self, Unreadable> {
         let Route { settings, call, .. } = route;
-        let LlmSettings { hold, default_output, .. } = **settings;
         if is_form(call, headers) {
-            let request = ModelRequest::unread(call);
-            let estimate = request.estimate(hold, default_output);
-            let body = std::mem::take(body);
-            return Ok(Self::unread(request, estimate, body));
+            let expected = Expected::of(route, ModelRequest::unread(call), lengths);
+            return Ok(Self::unread(expected, std::mem::take(body)));
         }
         let is_plain = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
         if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !is_plain(coding.as_bytes())) {
@@ -76,19 +97,20 @@ impl Asked {
         let whole = match beginning.map_err(Unreadable::Body)? {
             Beginning::Whole(whole) => whole,
             Beginning::Longer(beginning) => {
-                let request = ModelRequest::unread(call);
+                let mut expected = Expected::of(route, ModelRequest::unread(call), lengths);
                 let body = Prefixed::join(beginning, std::mem::take(body));
                 let bytes = body.size_hint().lower();
-                let input = match hold {
+                expected.estimate.input = match settings.hold {
                     Hold::Typical => bytes.div_ceil(BYTES_PER_TOKEN),
                     Hold::Max => bytes,
                 };
-                let estimate = Estimate { input, ..request.estimate(hold, default_output) };
-                return Ok(Self::unread(request, estimate, body));
+                // What limits its answers is not read.
+                expected.open = None;
+                return Ok(Self::unread(expected, body));
             }
         };
         let request = ModelRequest::read(call, whole.as_ref())?;
-        let estimate = request.estimate(hold, default_output);
+        let Expected { request, estimate, open } = Expected::of(route, request, lengths);
         let asks_for_usage = request.streams() && call.wire.reports_usage_when_asked();
         let edited = if asks_for_usage { include_usage(whole.as_ref())? } else { None };
         let adds_usage_chunk = edited.is_some();
@@ -99,12 +121,36 @@ impl Asked {
         .into_bytes();
         let length = Some(bytes.len());
         let body = Body::from(bytes);
-        Ok(Self { request, estimate, is_read: true, body, length, adds_usage_chunk })
+        Ok(Self { request, estimate, open, is_read: true, body, length, adds_usage_chunk })
     }
 
-    fn unread(request: ModelRequest, estimate: Estimate, body: Body) -> Self {
+    /// Returns the tokens that it may use.
+    pub(super) const fn usage(&self) -> TokenUsage {
+        TokenUsage::new(self.estimate.input, self.estimate.output)
+    }
+
+    fn unread(expected: Expected, body: Body) -> Self {
+        let Expected { request, estimate, open } = expected;
         let (is_read, length, adds_usage_chunk) = (false, None, false);
-        Self { request, estimate, is_read, body, length, adds_usage_chunk }
+        Self { request, estimate, open, is_read, body, length, adds_usage_chunk }
+    }
+}
+
+impl Expected {
+    /// Finds what a request without a limit may use: what the configuration says of the model, or
+    /// else what its answers had, or else what the configuration says of any.
+    fn of(route: &Route, request: ModelRequest, lengths: &AnswerLengths) -> Self {
+        let LlmSettings { hold, default_output, models, .. } = &*route.settings;
+        let open = request.open_answers().zip(request.model()).map(|(count, model)| {
+            let (route, wire) = (route.pattern.clone(), request.wire());
+            OpenAnswers { model: RoutedModel { route, wire, model: model.into() }, count }
+        });
+        let of_model = open.as_ref().and_then(|OpenAnswers { model, .. }| {
+            let configured = models.get(&model.model).map(|model| model.default_output);
+            configured.or_else(|| lengths.estimate(model))
+        });
+        let estimate = request.estimate(*hold, of_model.unwrap_or(*default_output));
+        Self { request, estimate, open }
     }
 }
 

@@ -17,12 +17,14 @@
 //! |---|---|
 //! | `route` | finds the requests that go to models |
 //! | `asked` | reads a request, and prepares its body for the vendor |
+//! | `answer_lengths` | how long the answers of each model are |
 //! | `prefixed` | a body whose beginning was read |
 //! | `account` | what is held for a request, settled once |
 //! | `metered_body` | the answer on its way to the client |
 //! | `answers` | responses in the vendor's shape |
 
 mod account;
+mod answer_lengths;
 mod answers;
 mod asked;
 mod metered_body;
@@ -45,7 +47,7 @@ use sluice::{
     stats::events::Events,
 };
 use sluice_config::LlmSettings;
-use sluice_core::{NormalPath, TokenUsage};
+use sluice_core::NormalPath;
 use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
 use sluice_llm::Framing;
 use sluice_telemetry::ModelRefusal;
@@ -112,14 +114,13 @@ impl Models {
         let identity = self.engine.identify(&head.headers, peer);
         let identity = identity.map_err(|error| vendor.problem(error.into()))?;
 
-        let read = Asked::read(&route, &head.headers, body).await;
-        let asked = read.map_err(|unreadable| {
+        let read = Asked::read(&route, &head.headers, body, self.ledger.lengths()).await;
+        let mut asked = read.map_err(|unreadable| {
             recorder.refused(vendor.label(), ModelRefusal::BadRequest);
             vendor.unreadable(unreadable)
         })?;
-        let estimate = TokenUsage::new(asked.estimate.input, asked.estimate.output);
         let prices = self.ledger.prices();
-        let usage = account::priced(&prices, asked.request.model(), estimate);
+        let usage = account::priced(&prices, asked.request.model(), asked.usage());
 
         let request =
             self.engine.request(&identity, head.method.as_str(), path.as_str(), &head.headers);
@@ -137,7 +138,7 @@ impl Models {
             }
         };
         let decision = hold.decision().clone();
-        let mut account = self.ledger.open(route.vendor, &asked.request, estimate, prices, hold);
+        let mut account = self.ledger.open(route.vendor, &mut asked, prices, hold);
 
         let client = ClientConnection { peer, trusted: self.engine.trusts(peer) };
         let fields =

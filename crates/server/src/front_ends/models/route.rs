@@ -18,6 +18,8 @@ pub(crate) struct Routes {
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(super) settings: Arc<LlmSettings>,
+    /// The path or pattern that covers the request.
+    pub(super) pattern: Box<str>,
     pub(super) vendor: Vendor,
     pub(super) call: Call,
 }
@@ -38,7 +40,8 @@ impl Routes {
             return None;
         }
         let settings = self.settings.load_full()?;
-        let (vendor, call) = settings.call(path)?;
-        Some(Route { settings, vendor, call })
+        let (route, call) = settings.call(path)?;
+        let (pattern, vendor) = (route.path.to_string().into(), route.speaks);
+        Some(Route { settings, pattern, vendor, call })
     }
 }
