@@ -68,7 +68,10 @@ pub use self::{
         deployment::DeploymentRecorder,
         exports::{ExportRecorder, Signal},
         history::HistoryRecorder,
-        holds::{HoldOutcome, HoldRecorder, HoldStepLabel, HoldTokens, SettlementOutcome},
+        holds::{
+            HoldOutcome, HoldRecorder, HoldRefusal, HoldRequestLabel, HoldStepLabel, HoldTokens,
+            SettlementOutcome,
+        },
         http::{HTTP_DURATION_BOUNDARIES, HttpRecorder},
         http_endpoint::{BoundEndpoint, CompletedResponse},
         http_exempt::ExemptRecorder,

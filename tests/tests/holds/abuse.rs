@@ -56,6 +56,8 @@ async fn a_reservation_with_any_other_bit_is_unknown() {
     }
     let too_long = desk.settle(&"A".repeat(1 << 20), 0).await;
     assert_eq!(too_long.status, 413, "{too_long}");
+    let refused = desk.refused("unknown_reservation", "settle").await;
+    assert!(refused > 100, "{refused}");
     assert_eq!(desk.settled(&held, 40).await, "settled");
     assert_eq!(desk.left().await, 2_960);
 }
@@ -98,7 +100,13 @@ async fn amounts_have_bounds() {
         let body = json!({ "reservation": held, "costs": { "cost": cost } });
         assert_refused(&desk.0.post("/v1/settle", &body).await);
     }
+    let absurd = json!({ "reservation": held, "costs": { "input_tokens": 1e300 } });
+    for path in ["/v1/extend", "/v1/settle"] {
+        assert_refused(&desk.0.post(path, &absurd).await);
+    }
     assert_eq!(desk.left().await, 2_900);
+    assert_eq!(desk.refused("bad_request", "settle").await, 9);
+    assert_eq!(desk.refused("bad_request", "extend").await, 1);
     // The largest amount is a debt, and nothing overflows.
     assert_eq!(desk.settled(&held, 1_000_000_000_000).await, "settled");
     assert_eq!(desk.left().await, 0);
@@ -108,6 +116,9 @@ async fn amounts_have_bounds() {
     });
     let held = desk.0.post("/v1/reserve", &both).await;
     assert_eq!(held.json()["clamped"], json!(["tokens"]), "{held}");
+    let too_much = json!({ "client": "bob", "costs": { "input_tokens": 1_000_000_000_001_u64 } });
+    assert_refused(&desk.0.post("/v1/reserve", &too_much).await);
+    assert_eq!(desk.refused("bad_request", "reserve").await, 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! What a caller of the three routes does.
 
 use serde_json::{Value, json};
-use sluice_tests::http::{Client, Response};
+use sluice_tests::{
+    http::{Client, Response},
+    metrics::Metrics,
+};
 
 /// Three thousand tokens a day, so that none comes back while a test runs.
 pub(crate) const BUDGET: &str = "\
@@ -43,6 +46,12 @@ impl Desk {
         let settled = self.settle(reservation, tokens).await;
         assert_eq!(settled.status, 200, "{settled}");
         settled.json()["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Returns how many requests were refused before any limit was asked.
+    pub(crate) async fn refused(&mut self, reason: &str, request: &str) -> u64 {
+        let labels = [("reason", reason), ("request", request)];
+        Metrics::of(&mut self.0).await.count("sluice_hold_requests_refused_total", &labels)
     }
 
     /// Returns the tokens that `alice` has left.

@@ -116,6 +116,8 @@ async fn a_reservation_is_of_one_prefix_and_late_in_another_redis() {
         (404, Some("reservation-unknown")),
         "{unknown}"
     );
+    assert_eq!(other_prefix.refused("unknown_reservation", "settle").await, 1);
+    assert_eq!((own.left().await, other_prefix.left().await), (2_000, 3_000), "nothing is lost");
 
     // The difference is charged there, once.
     assert_eq!(other_redis.settled(&held, 1_200).await, "late");

@@ -45,15 +45,25 @@ async fn a_wrong_body_is_refused_in_the_vendors_shape_and_costs_nothing() {
             "{body:.100}"
         );
     }
-    let gemini = r#"{"generationConfig":{"maxOutputTokens":"many"}}"#;
-    let refused = setting.client.send(&raw(GENERATE, gemini)).await;
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!(400)), "{refused}");
+    let of_gemini =
+        |value: &str| format!(r#"{{"generationConfig":{{"maxOutputTokens":{value}}}}}"#);
+    let gemini =
+        ["nonsense".to_owned(), of_gemini("-1"), of_gemini("1e300"), of_gemini("\"many\"")];
+    for body in &gemini {
+        let refused = setting.client.send(&raw(GENERATE, body.as_str())).await;
+        let status = &refused.json()["error"]["status"];
+        assert_eq!((refused.status, status), (400, &json!("INVALID_ARGUMENT")), "{refused}");
+    }
     let compressed = raw(CHAT, [0x1f, 0x8b]).header("content-encoding", "gzip");
     assert_eq!(setting.client.send(&compressed).await.status, 400);
     assert_eq!((setting.model.requests().len(), setting.taken().await), (0, 0));
-    let refusals = [("reason", "bad_request"), ("vendor", "openai")];
-    let counted = setting.count("sluice_llm_requests_refused_total", &refusals).await;
-    assert_eq!(counted, bodies.len() as u64 + 1);
+    let counts =
+        [("openai", bodies.len() + 1), ("anthropic", bodies.len()), ("gemini", gemini.len())];
+    for (vendor, count) in counts {
+        let labels = [("reason", "bad_request"), ("vendor", vendor)];
+        let counted = setting.count("sluice_llm_requests_refused_total", &labels).await;
+        assert_eq!(counted, count as u64, "{vendor}");
+    }
 }
 
 #[tokio::test]

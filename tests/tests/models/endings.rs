@@ -136,14 +136,65 @@ async fn without_usage_the_estimate_stands() {
 
 #[tokio::test]
 async fn absurd_usage_is_not_believed() {
-    let usage = json!({ "usage": { "prompt_tokens": -5, "completion_tokens": 1e300 } });
-    let mut setting = Setting::new(Answer::json(usage.to_string())).await;
+    let mut setting = Setting::new(Answer::json("")).await;
+    let mut taken = 0;
+    for (index, (input, output)) in [
+        (json!(-5), json!(1e300)),
+        (json!(9), json!(1_000_000_000_001_u64)),
+        (json!(9), json!(u64::MAX)),
+        (json!(9), json!("many")),
+        (json!(0.5), json!(1)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let usage = json!({ "usage": { "prompt_tokens": input, "completion_tokens": output } });
+        setting.model.answers(Answer::json(usage.to_string()));
+        assert_eq!(setting.ask(CHAT, &chat(50)).await.status, 200);
+        taken += 59;
+        eventually_async("it is counted", async || {
+            setting.count("sluice_llm_usage_ignored_total", &OPENAI).await == index as u64 + 1
+        })
+        .await;
+        setting.settles_to(taken).await;
+    }
+}
+
+#[tokio::test]
+async fn usage_that_goes_down_is_not_believed() {
+    let event = |tokens: u64| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{}}}}],\"usage\":{{\"prompt_tokens\":9,\
+                 \"completion_tokens\":{tokens}}}}}\n\n"
+        )
+    };
+    let events = [event(40), event(3), "data: [DONE]\n\n".to_owned()].concat();
+    let mut setting = Setting::new(Answer::events(events)).await;
+    let mut body = streamed(chat(50));
+    body["stream_options"] = json!({ "include_usage": true });
+    assert_eq!(setting.ask(CHAT, &body).await.status, 200);
+    setting.settles_to(49).await;
+    assert_eq!(setting.count("sluice_llm_usage_ignored_total", &OPENAI).await, 1);
+}
+
+/// The largest usage that is believed is far above any bucket, and money for it beyond any number.
+#[tokio::test]
+async fn the_largest_usage_is_a_debt_and_overflows_nothing() {
+    let most = 1_000_000_000_000_u64;
+    let usage = json!({ "usage": { "prompt_tokens": most, "completion_tokens": most } });
+    let costs = format!(
+        "{}  - {{ name: money, counts: cost, rate: 1/day, burst: 1000 }}\n\
+         costs: {{ currency: USD, llm: {{ small: {{ input_per_1m: 1000000, \
+         output_per_1m: 1000000 }} }} }}\n",
+        one_limit(BURST)
+    );
+    let mut setting = Setting::with(Answer::json(usage.to_string()), "", &costs).await;
     assert_eq!(setting.ask(CHAT, &chat(50)).await.status, 200);
-    eventually_async("it is counted", async || {
-        setting.count("sluice_llm_usage_ignored_total", &OPENAI).await > 0
-    })
-    .await;
-    setting.settles_to(59).await;
+    setting.settles_to(BURST).await;
+    let denied = setting.ask(CHAT, &chat(50)).await;
+    assert_eq!((denied.status, denied.header("x-should-retry")), (429, Some("false")), "{denied}");
+    assert_eq!(setting.count("sluice_settlements_total", &[("state", "settled")]).await, 1);
+    assert_eq!(setting.count("sluice_settlements_total", &[("state", "failed")]).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

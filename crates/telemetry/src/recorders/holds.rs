@@ -50,6 +50,28 @@ label_values! {
 }
 
 label_values! {
+    /// What a request wants of a hold.
+    pub enum HoldRequestLabel {
+        /// To take its estimate.
+        Reserve => "reserve",
+        /// To take more.
+        Extend => "extend",
+        /// To say what was used.
+        Settle => "settle",
+    }
+}
+
+label_values! {
+    /// Why a request for a hold was refused before any limit was asked.
+    pub enum HoldRefusal {
+        /// It cannot be read, or says something impossible.
+        BadRequest => "bad_request",
+        /// Its reservation is none of this fleet.
+        UnknownReservation => "unknown_reservation",
+    }
+}
+
+label_values! {
     /// What is counted of the tokens of holds.
     pub enum HoldTokens {
         /// What was taken by estimates.
@@ -67,6 +89,8 @@ const OUTCOME: Label = Label::fixed("outcome", HoldOutcome::TEXTS);
 const STEP: Label = Label::fixed("step", HoldStepLabel::TEXTS);
 const STATE: Label = Label::fixed("state", SettlementOutcome::TEXTS);
 const KIND: Label = Label::fixed("kind", HoldTokens::TEXTS);
+const REASON: Label = Label::fixed("reason", HoldRefusal::TEXTS);
+const REQUEST: Label = Label::fixed("request", HoldRequestLabel::TEXTS);
 const LIMIT: Label = Label::capped("limit", 500);
 
 const HOLDS: Metric = Metric {
@@ -109,7 +133,18 @@ const USED: Metric = Metric {
     query: "histogram_quantile(0.5, sum by (le, limit) (rate(sluice_hold_used_ratio_bucket[1h])))",
 };
 
-pub(crate) const METRICS: &[Metric] = &[HOLDS, SETTLEMENTS, TOKENS, USED];
+const REFUSED: Metric = Metric {
+    name: "sluice_hold_requests_refused_total",
+    kind: MetricKind::Counter,
+    unit: "{request}",
+    labels: &[REASON, REQUEST],
+    help: "Counts requests for holds that were refused, by reason and request: their body cannot be \
+           read or says something impossible, or their reservation is none of this fleet, as when \
+           replicas have different secrets. What is held stays so.",
+    query: "sum by (reason) (rate(sluice_hold_requests_refused_total[5m]))",
+};
+
+pub(crate) const METRICS: &[Metric] = &[HOLDS, SETTLEMENTS, TOKENS, USED, REFUSED];
 
 /// Counts holds, their settlements and their tokens.
 #[derive(Clone, Debug)]
@@ -118,6 +153,7 @@ pub struct HoldRecorder {
     settlements: [BoundCounter<u64>; SettlementOutcome::ALL.len()],
     tokens: Counter<u64>,
     used: Histogram<f64>,
+    refused: Counter<u64>,
     limits: CappedValues,
 }
 
@@ -139,6 +175,7 @@ impl HoldRecorder {
             }),
             tokens: TOKENS.counter(meter),
             used: USED.durations(meter),
+            refused: REFUSED.counter(meter),
             limits: CappedValues::new(meter, LIMIT),
         }
     }
@@ -167,6 +204,11 @@ impl HoldRecorder {
             let ratio = of(charged) / of(held);
             self.used.record(ratio, &[LIMIT.with(self.limits.value(limit))]);
         }
+    }
+
+    /// Counts a request that was refused.
+    pub fn refused(&self, request: HoldRequestLabel, reason: HoldRefusal) {
+        self.refused.add(1, &[REASON.with(reason.as_str()), REQUEST.with(request.as_str())]);
     }
 
     fn count<const N: usize>(&self, limit: &str, counts: [(HoldTokens, u64); N]) {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sluice_telemetry::{
-    BreakerLabel, ConnectionEnd, ConnectionKind, HoldOutcome, HoldStepLabel, LlmRequest,
-    MethodLabel, ModelRefusal, ModelVendor, MonthCost, OutcomeLabel, Recorders, ReloadResult,
-    RlsCode, RoundTripResult, SettlementOutcome, Signal, SloState, SourceLabel, StoreErrorLabel,
-    TlsSection, UpstreamFailure,
+    BreakerLabel, ConnectionEnd, ConnectionKind, HoldOutcome, HoldRefusal, HoldRequestLabel,
+    HoldStepLabel, LlmRequest, MethodLabel, ModelRefusal, ModelVendor, MonthCost, OutcomeLabel,
+    Recorders, ReloadResult, RlsCode, RoundTripResult, SettlementOutcome, Signal, SloState,
+    SourceLabel, StoreErrorLabel, TlsSection, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
@@ -69,6 +69,7 @@ pub(crate) fn record_everything(recorders: &Recorders) {
     recorders.holds.charged("tokens", 1_836, 1_101);
     recorders.slots.held("chats", 3);
     recorders.slots.lost("chats", OnLostLabel::Cut, 1);
+    recorders.holds.refused(HoldRequestLabel::Settle, HoldRefusal::UnknownReservation);
 
     recorders.clients.untrusted_forwarding();
     recorders.clients.unknown_tier();

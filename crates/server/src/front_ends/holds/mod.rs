@@ -38,6 +38,7 @@ use sluice::{
 };
 use sluice_core::Prices;
 use sluice_http::{Problem, ProblemKind, body, decision};
+use sluice_telemetry::{HoldRefusal, HoldRequestLabel};
 use utoipa::openapi::HttpMethod;
 
 pub(crate) use self::agreement::agree;
@@ -90,6 +91,18 @@ impl Desk {
         self.events.prices()
     }
 
+    /// Counts a request that was refused before any limit was asked.
+    fn count(&self, request: HoldRequestLabel, problem: &Problem) {
+        let reason = match problem.kind() {
+            ProblemKind::ReservationUnknown => HoldRefusal::UnknownReservation,
+            // The hold is known, and what came of the step is counted.
+            ProblemKind::HoldConflict => return,
+            _ if problem.status().is_client_error() => HoldRefusal::BadRequest,
+            _ => return,
+        };
+        self.events.recorders().holds.refused(request, reason);
+    }
+
     /// Reads the reservation in a body.
     fn open(&self, text: &str) -> Result<Sealed, Problem> {
         self.seals.open(text).ok_or_else(|| {
@@ -109,6 +122,13 @@ impl FrontEnd for Reserve {
     }
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        let answered = self.answer(head, body).await;
+        answered.inspect_err(|problem| self.0.count(HoldRequestLabel::Reserve, problem))
+    }
+}
+
+impl Reserve {
+    async fn answer(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
         let bytes = body::read(head, body, MAX_REQUEST_BYTES).await?;
         let reserve: ReserveBody<'_> = body::parse(&bytes)?;
@@ -141,6 +161,13 @@ impl FrontEnd for Extend {
     }
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        let answered = self.answer(head, body).await;
+        answered.inspect_err(|problem| self.0.count(HoldRequestLabel::Extend, problem))
+    }
+}
+
+impl Extend {
+    async fn answer(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
         let bytes = body::read(head, body, MAX_RESERVATION_BYTES).await?;
         let extend: ExtendBody<'_> = body::parse(&bytes)?;
@@ -170,6 +197,13 @@ impl FrontEnd for Settle {
     }
 
     async fn respond(&self, _: IpAddr, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        let answered = self.answer(head, body).await;
+        answered.inspect_err(|problem| self.0.count(HoldRequestLabel::Settle, problem))
+    }
+}
+
+impl Settle {
+    async fn answer(&self, head: &Parts, body: &mut Body) -> Result<Response, Problem> {
         require_post(Self::PATH, &head.method)?;
         let bytes = body::read(head, body, MAX_RESERVATION_BYTES).await?;
         let settle: SettleBody<'_> = body::parse(&bytes)?;
