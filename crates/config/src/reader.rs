@@ -356,8 +356,17 @@ impl<'a> Field<'a> {
 
     /// Tokens per period, such as `60/minute`.
     pub(crate) fn rate(&self) -> Result<RefillRate, Refused> {
-        self.observe(|| Scalar::Rate);
-        self.parse_text(str::parse)
+        self.parse_as(Scalar::Rate, str::parse)
+    }
+
+    /// What `parse` returns for the text here, which has the form of `scalar`.
+    pub(crate) fn parse_as<T, E: Display>(
+        &self,
+        scalar: Scalar,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, Refused> {
+        self.observe(|| scalar);
+        self.parse_text(parse)
     }
 
     /// What `parse` returns for the text here.
@@ -365,8 +374,7 @@ impl<'a> Field<'a> {
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, Refused> {
-        self.observe(|| Scalar::Text);
-        self.parse_text(parse)
+        self.parse_as(Scalar::Text, parse)
     }
 
     fn parse_text<T, E: Display>(
@@ -690,6 +698,24 @@ impl<'a> Table<'a> {
             observed.field(self.path.to_string(), name, path.to_string());
         });
         Field::new(path, self.values.get(name), &self.origin, self.reading)
+    }
+
+    /// Records an error for each of these keys that is there, which belongs elsewhere: `remedy` says
+    /// where.
+    pub(crate) fn refuse_elsewhere(
+        &self,
+        keys: &[&'static str],
+        remedy: impl Fn(&str) -> String,
+    ) -> Result<(), Refused> {
+        let mut result = Ok(());
+        for key in keys {
+            if let Some(value) = self.values.get(*key) {
+                self.known.borrow_mut().push(key);
+                let field = Field::new(self.path.key(key), Some(value), &self.origin, self.reading);
+                result = Err(field.refuse(remedy(key)));
+            }
+        }
+        result
     }
 
     fn refuse_unknown_keys(&self) {

@@ -41,6 +41,12 @@ pub(crate) enum Scalar {
     Duration,
     /// Tokens per period.
     Rate,
+    /// Money per period.
+    MoneyRate,
+    /// Tokens per window of the calendar.
+    Quota,
+    /// Tokens per span of time.
+    AtMost,
     Choice(Vec<&'static str>),
     /// `off`, which YAML 1.1 reads as `false`.
     Off,
@@ -210,6 +216,21 @@ impl Scalar {
                 "type": "string",
                 "pattern": "^\\s*[0-9][0-9_]*(\\s*/\\s*[a-z]+|\\s+per\\s+.+)\\s*$",
                 "description": "Tokens per period, as in `60/minute` or `100 per 90s`.",
+            }),
+            Self::MoneyRate => json!({
+                "type": "string",
+                "pattern": "^\\s*[0-9.][0-9_.]*(\\s*/\\s*[a-z]+|\\s+per\\s+.+)\\s*$",
+                "description": "Units of the currency per period, as in `10/day`.",
+            }),
+            Self::Quota => json!({
+                "type": "string",
+                "pattern": "^\\s*[0-9.][0-9_.]*(\\s*/\\s*|\\s+per\\s+)[a-z]+\\s*$",
+                "description": "Tokens per window of the calendar, as in `1_000_000/month`.",
+            }),
+            Self::AtMost => json!({
+                "type": "string",
+                "pattern": "^\\s*[0-9.][0-9_.]*\\s+per\\s+.+$",
+                "description": "Tokens per span of time, as in `100 per 60s`.",
             }),
             Self::Choice(words) => {
                 let off = words.contains(&"off").then_some(json!(false));

@@ -16,9 +16,10 @@ pub(crate) fn most_like<'w>(
     let written = written.to_lowercase();
     // The first forgives a slip of the finger, the second a missing ending.
     let likeness = |word: &str| {
+        let word = word.to_lowercase();
         (
-            strsim::normalized_damerau_levenshtein(&written, word),
-            strsim::jaro_winkler(&written, word),
+            strsim::normalized_damerau_levenshtein(&written, &word),
+            strsim::jaro_winkler(&written, &word),
         )
     };
     let likely =

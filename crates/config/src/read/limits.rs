@@ -4,7 +4,7 @@
 //! - name: org-writes
 //!   when: { path: /api/**, method: [POST, PUT], header: { x-plan: [gold, silver] }, tier: pro }
 //!   per: header:x-org          # client | ip | header:NAME | nothing
-//!   rate: 1000/minute
+//!   rate: 1000/minute          # or another number that `algorithm` reads
 //!   burst: 200
 //!   cost: header:x-tokens      # or a number; else the request's own
 //!   counts: requests           # or what `metering` reads
@@ -13,15 +13,22 @@
 //! ```
 
 use sluice_core::{
-    Algorithm, Cost, Counts, HeaderMatch, LimitField, Location, OnStoreFailure, Per, Rate,
-    RefillRate, Rule, RuleCost, When,
+    Algorithm, Cost, Counts, HeaderMatch, Limit, LimitField, Location, OnStoreFailure, Per, Policy,
+    Rate, RefillRate, Rule, RuleCost, When,
 };
 
-use super::{metering, numbers, places::Places};
+use super::{
+    algorithm::{self, Counting, Key},
+    metering, numbers,
+    places::Places,
+};
 use crate::{
     error::Refused,
     reader::{Field, Table},
 };
+
+/// What the name of the limit ends with that bounds how fast a quota is used up.
+const SMOOTH: &str = ":smooth";
 
 /// Reads the general limits, in order.
 pub(super) fn read(
@@ -29,44 +36,82 @@ pub(super) fn read(
     on_store_failure: OnStoreFailure,
     places: &mut Places,
 ) -> Vec<Rule> {
-    let mut index = 0;
-    let rules = field.items(|item| {
-        let rule = rule(index, item, on_store_failure, places);
-        index += 1;
-        Ok(rule)
+    let mut rules = Vec::new();
+    let read = field.items(|item| {
+        let (rule, smooth) = rule(rules.len(), item, on_store_failure, places);
+        rules.push(rule);
+        rules.extend(smooth);
+        Ok(())
     });
-    rules.unwrap_or_default()
+    // What was refused has been recorded.
+    drop(read);
+    rules
 }
 
-/// Reads a limit. In place of a part that was refused stands one that causes no further error.
+/// Where the parts of one limit are noted: a limit with `smooth` is two limits of the policy.
+struct LimitPlaces<'p> {
+    places: &'p mut Places,
+    index: usize,
+    is_smooth: bool,
+}
+
+impl LimitPlaces<'_> {
+    fn note(&mut self, part: LimitField, field: &Field<'_>) {
+        let index = self.index;
+        if self.is_smooth {
+            self.places.note(Location::Limit { index: index + 1, field: part.clone() }, field);
+        }
+        self.places.note(Location::Limit { index, field: part }, field);
+    }
+
+    /// Notes where the second limit comes from.
+    fn note_smooth(&mut self, smooth: &Field<'_>) {
+        if self.is_smooth {
+            let at = Location::Limit { index: self.index + 1, field: LimitField::Name };
+            self.places.note(at, smooth);
+        }
+    }
+}
+
+/// Reads a limit, and the second one of a limit with `smooth`. In place of a part that was refused
+/// stands one that causes no further error.
 fn rule(
     index: usize,
     field: &Field<'_>,
     on_store_failure: OnStoreFailure,
     places: &mut Places,
-) -> Rule {
-    let at = |field| Location::Limit { index, field };
+) -> (Rule, Option<Rule>) {
     let placeholder =
         || Rule::new(field.path().to_string(), Algorithm::TokenBucket(smallest_rate()));
-    places.note(at(LimitField::Name), field);
+    let mut places = LimitPlaces { places, index, is_smooth: false };
+    places.note(LimitField::Name, field);
     let rule = field.table(|limit| {
         let (name, per, cost) = (limit.field("name"), limit.field("per"), limit.field("cost"));
+        let smooth_field = limit.field("smooth");
+        places.is_smooth = smooth_field.is_present();
+        places.note(LimitField::Whole, field);
         for (part, field) in
             [(LimitField::Name, &name), (LimitField::Per, &per), (LimitField::Cost, &cost)]
         {
-            places.note(at(part), field);
+            places.note(part, field);
         }
+        places.note_smooth(&smooth_field);
         let name = name
             .required("every limit needs a name of its own")
             .and_then(|name| name.text().map(str::to_owned));
-        let when = limit.field("when").or(When::default(), |field| when(index, field, places));
+        let when = limit.field("when").or(When::default(), |field| when(field, &mut places));
         let per = per.or(Per::Client, |field| field.parse_with(read_per));
-        let metering = metering::read(limit);
+        let key = Key::of(limit);
+        let metering = metering::read(limit, key.ok());
         let counts_money = metering
             .as_ref()
             .is_ok_and(|read| read.is_some_and(|read| read.counts == Counts::Money));
-        let rate = rate_and_burst(limit, counts_money);
-        let terms = numbers::terms(limit, rate, on_store_failure)
+        let counting = algorithm::read(limit, key, counts_money);
+        let (algorithm, smooth) = match counting {
+            Ok(Counting { algorithm, smooth }) => (Ok(algorithm), smooth),
+            Err(refused) => (Err(refused), None),
+        };
+        let terms = numbers::terms(limit, algorithm, on_store_failure)
             .and_then(|terms| Ok(terms.metering(metering?)));
         let cost = cost.or(RuleCost::Request, read_cost);
         let mut rule = placeholder();
@@ -75,37 +120,33 @@ fn rule(
         }
         rule.when = when.unwrap_or_default();
         rule.per = per.unwrap_or_default();
+        let mut smoothing = None;
         if let Ok(terms) = terms {
             rule.terms = terms;
-            // Only with the limit's own burst can a cost above it be found.
+            // Only with the limit's own numbers can a cost above them be found.
             rule.cost = cost.unwrap_or_default();
+            smoothing = smooth.and_then(|rate| smoothing_of(&rule, rate));
         }
-        Ok(rule)
+        Ok((rule, smoothing))
     });
-    rule.unwrap_or_else(|_| placeholder())
+    rule.unwrap_or_else(|_| (placeholder(), None))
+}
+
+/// Returns the limit that bounds how fast the quota of `rule` is used up; `None` where the name of
+/// the rule is no name.
+fn smoothing_of(rule: &Rule, rate: Rate) -> Option<Rule> {
+    let algorithm = Algorithm::TokenBucket(rate);
+    Limit::new(&rule.name, algorithm.clone()).ok()?;
+    let mut smooth = rule.clone();
+    smooth.name.push_str(SMOOTH);
+    smooth.terms.algorithm = algorithm;
+    Some(smooth)
 }
 
 /// A rate that no tier's factor makes impossible.
 fn smallest_rate() -> Rate {
     let rate = RefillRate::per_minute(1).expect("one token per minute is a rate");
     Rate::new(rate, 1).expect("one token comes back within a minute")
-}
-
-/// Reads the rate and the burst, in units of the currency where the limit counts money.
-fn rate_and_burst(limit: &Table<'_>, counts_money: bool) -> Result<Rate, Refused> {
-    let (rate, burst) = (limit.field("rate"), limit.field("burst"));
-    let read_rate = rate
-        .required("write `rate: 60/minute`")
-        .and_then(|rate| if counts_money { metering::money_rate(&rate) } else { rate.rate() });
-    let read_burst = burst
-        .clone()
-        .required("write the most tokens that can be saved up, as in `burst: 10`")
-        .and_then(
-            |burst| {
-                if counts_money { metering::money(&burst) } else { numbers::tokens(&burst) }
-            },
-        );
-    numbers::check_rate(&burst, read_rate?, read_burst?)
 }
 
 fn read_per(text: &str) -> Result<Per, String> {
@@ -137,14 +178,14 @@ fn warn_if_empty(field: &Field<'_>) {
     }
 }
 
-fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Result<When, Refused> {
+fn when(field: &Field<'_>, places: &mut LimitPlaces<'_>) -> Result<When, Refused> {
     field.table(|when| {
         let mut texts = |name, part: fn(usize) -> LimitField| {
             let mut entry = 0;
             when.field(name).or(Vec::new(), |field| {
                 warn_if_empty(field);
                 field.one_or_more(|item| {
-                    places.note(Location::Limit { index, field: part(entry) }, item);
+                    places.note(part(entry), item);
                     entry += 1;
                     item.text().map(str::to_owned)
                 })
@@ -153,7 +194,7 @@ fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Result<When, Re
         let paths = texts("path", LimitField::Path);
         let methods = texts("method", LimitField::Method);
         let tiers = texts("tier", LimitField::Tier);
-        let headers = when.field("header").or(Vec::new(), |field| headers(index, field, places));
+        let headers = when.field("header").or(Vec::new(), |field| headers(field, places));
         let mut when = When::default();
         when.paths = paths?;
         when.methods = methods?;
@@ -165,14 +206,10 @@ fn when(index: usize, field: &Field<'_>, places: &mut Places) -> Result<When, Re
 
 /// Reads the headers that a request must have: names, or a table of names and values, of which one
 /// must be there (`true`: any value).
-fn headers(
-    index: usize,
-    field: &Field<'_>,
-    places: &mut Places,
-) -> Result<Vec<HeaderMatch>, Refused> {
+fn headers(field: &Field<'_>, places: &mut LimitPlaces<'_>) -> Result<Vec<HeaderMatch>, Refused> {
     let mut entry = 0;
     let mut note = |field: &Field<'_>| {
-        places.note(Location::Limit { index, field: LimitField::Header(entry) }, field);
+        places.note(LimitField::Header(entry), field);
         entry += 1;
     };
     warn_if_empty(field);
@@ -195,4 +232,22 @@ fn headers(
     // Every header is read, so that every error is recorded.
     let headers: Vec<_> = field.entries()?.into_iter().map(header).collect();
     headers.into_iter().collect()
+}
+
+/// Warns of limits on requests in flight, which no front end but `/v1/reserve` can count.
+pub(super) fn warn_of_unfollowed(root: &Table<'_>, policy: &Policy) {
+    let in_flight: Vec<String> = policy
+        .limits()
+        .iter()
+        .filter(|limit| matches!(limit.algorithm(), Algorithm::Concurrent(_)))
+        .map(|limit| format!("`{}`", limit.name()))
+        .collect();
+    if !in_flight.is_empty() {
+        root.field("limits").warn(format_args!(
+            "there is no `gateway`, so that only `/v1/reserve` takes from the limits on requests in \
+             flight ({}). `/v1/check`, forward-auth, any other path and Envoy's rate limit service \
+             see no end of a request: they skip these limits",
+            in_flight.join(", ")
+        ));
+    }
 }

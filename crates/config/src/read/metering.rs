@@ -6,10 +6,14 @@
 //! hold_for: 5m
 //! ```
 
-use std::time::Duration;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
-use sluice_core::{Cost, Counts, Metering, MicroUnits, RefillRate, TokenWeights};
+use sluice_core::{
+    AtMost, AtMostError, Cost, Counts, Metering, MicroUnits, Quota, QuotaError, RefillRate,
+    RefillRateError, TokenWeights,
+};
 
+use super::algorithm::Key;
 use crate::{
     error::Refused,
     reader::{Field, Table},
@@ -18,8 +22,9 @@ use crate::{
 /// The largest rate and the largest burst of a limit that counts money.
 const MAX_MONEY: MicroUnits = MicroUnits::new(Cost::MAX.tokens());
 
-/// Reads how a limit meters what requests use; `None` for a limit that counts requests.
-pub(super) fn read(limit: &Table<'_>) -> Result<Option<Metering>, Refused> {
+/// Reads how a limit with its number under this key meters what requests use; `None` for a limit
+/// that counts requests.
+pub(super) fn read(limit: &Table<'_>, key: Option<Key>) -> Result<Option<Metering>, Refused> {
     let (counts, weights) = (limit.field("counts"), limit.field("weights"));
     let hold_for = limit.field("hold_for");
     let counted = counts.or(None, |field| {
@@ -32,6 +37,16 @@ pub(super) fn read(limit: &Table<'_>) -> Result<Option<Metering>, Refused> {
         ])
     });
     let weighed = weights.optional(|field| weights_of(field, counted.ok().flatten()));
+    if key == Some(Key::Concurrent) {
+        // `hold_for` is how long a slot is kept.
+        return match (counted?, weighed?) {
+            (None, _) => Ok(None),
+            (Some(_), _) => Err(counts.refuse(
+                "a request in flight holds one slot, whatever it uses: remove the key, or write a \
+                 second limit with a `rate` or a `quota` that counts this",
+            )),
+        };
+    }
     let held = hold_for.or(Metering::HOLD_FOR, |field| {
         field.duration(Duration::from_secs(1)..=Metering::LONGEST_HOLD)
     });
@@ -40,7 +55,8 @@ pub(super) fn read(limit: &Table<'_>) -> Result<Option<Metering>, Refused> {
         if hold_for.is_present() {
             return Err(hold_for.refuse(
                 "a limit that counts requests holds nothing: write what else it `counts`, as in \
-                 `counts: total_tokens`, or remove the key",
+                 `counts: total_tokens`, or remove the key. (Beside `concurrent`, it says for how \
+                 long a slot is kept.)",
             ));
         }
         return Ok(None);
@@ -106,24 +122,54 @@ fn weight(field: &Field<'_>) -> Result<u32, Refused> {
     Ok(thousandths as u32)
 }
 
-/// Reads the rate of a limit that counts money: units of the currency per period, `0.5/hour`.
-pub(super) fn money_rate(field: &Field<'_>) -> Result<RefillRate, Refused> {
-    field.parse_with(|text| {
-        let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'));
-        let (amount, period) = text.split_at(end.unwrap_or(text.len()));
-        let number: f64 = amount.replace('_', "").parse().map_err(|_| {
-            format!("`{text}` is no amount per period: write `10/day`, or `0.5 per 90m`")
-        })?;
-        let amount =
-            MicroUnits::exactly(number, MAX_MONEY).map_err(|error| format!("{number} {error}"))?;
-        let rate = format!("{}{period}", amount.get()).parse::<RefillRate>();
-        rate.map_err(|error| match error {
-            sluice_core::RefillRateError::Syntax { .. } => {
-                format!("`{text}` is no amount per period: write `10/day`, or `0.5 per 90m`")
-            }
-            other => other.to_string(),
-        })
-    })
+/// What a limit admits in a period, which may be an amount of money.
+pub(super) trait PerPeriod: FromStr<Err: Display> {
+    /// Examples with amounts of money.
+    const OF_MONEY: &'static str;
+
+    /// Whether the text does not have the form at all.
+    fn is_of_syntax(error: &Self::Err) -> bool;
+}
+
+impl PerPeriod for RefillRate {
+    const OF_MONEY: &'static str = "`10/day`, or `0.5 per 90m`";
+
+    fn is_of_syntax(error: &RefillRateError) -> bool {
+        matches!(error, RefillRateError::Syntax { .. })
+    }
+}
+
+impl PerPeriod for Quota {
+    const OF_MONEY: &'static str = "`500/month`, or `0.5/hour`";
+
+    fn is_of_syntax(error: &QuotaError) -> bool {
+        matches!(error, QuotaError::Syntax { .. })
+    }
+}
+
+impl PerPeriod for AtMost {
+    const OF_MONEY: &'static str = "`0.5 per 60s`";
+
+    fn is_of_syntax(error: &AtMostError) -> bool {
+        matches!(error, AtMostError::Syntax { .. })
+    }
+}
+
+/// Reads what a limit admits in a period: `60/minute`; of a limit that counts money, units of the
+/// currency, `0.5/hour`.
+pub(super) fn per_period<T: PerPeriod>(text: &str, counts_money: bool) -> Result<T, String> {
+    if !counts_money {
+        return text.parse::<T>().map_err(|error| error.to_string());
+    }
+    let no_amount = || format!("`{text}` is no amount per period: write {}", T::OF_MONEY);
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'));
+    let (amount, period) = text.split_at(end.unwrap_or(text.len()));
+    let number: f64 = amount.replace('_', "").parse().map_err(|_| no_amount())?;
+    let amount =
+        MicroUnits::exactly(number, MAX_MONEY).map_err(|error| format!("{number} {error}"))?;
+    format!("{}{period}", amount.get())
+        .parse::<T>()
+        .map_err(|error| if T::is_of_syntax(&error) { no_amount() } else { error.to_string() })
 }
 
 /// Reads the burst of a limit that counts money: units of the currency, in micro-units.

@@ -4,6 +4,7 @@
 mod access;
 mod address;
 mod admin;
+mod algorithm;
 mod clients;
 mod costs;
 mod gateway;
@@ -115,6 +116,9 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
         let llm = llm::read(&root.field("llm"), gateway.as_ref().ok().map(Option::is_some));
         if let (Ok(None), Ok(policy)) = (&llm, &policy) {
             llm::warn_of_unmetered(root, policy);
+        }
+        if let (Ok(None), Ok(policy)) = (&gateway, &policy) {
+            limits::warn_of_unfollowed(root, policy);
         }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let access = access::read(&root.field("access"), files);

@@ -1,14 +1,15 @@
 //! The rate and burst of a limit, in every form in which they can be written.
 //!
 //! `20` is 20 requests per minute; `{ requests_per_minute: 20, burst_size: 10 }` and `{ rate:
-//! 20/minute, burst: 10 }` mean the same. `off` is no limit; `default` takes an endpoint out.
+//! 20/minute, burst: 10 }` mean the same. `off` is no limit; `default` takes an endpoint out. Only
+//! general limits count in other ways (`algorithm`).
 
 use sluice_core::{
     Algorithm, Cost, Endpoint, LimitSpec, MAX_TOKENS, Mode, OnStoreFailure, Precision, Rate,
     RefillRate, Terms,
 };
 
-use super::store::ON_FAILURE;
+use super::{algorithm::Key, store::ON_FAILURE};
 use crate::{
     error::Refused,
     reader::{Field, Table},
@@ -19,18 +20,67 @@ const AS_DEFAULT: &str = "default";
 /// The burst of a default, an endpoint or a tier that names none.
 pub(super) const BURST: u64 = 10;
 
+/// What a default, an endpoint or a tier is for. A general limit would say it as a condition.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Scope<'a> {
+    pub(super) path: Option<&'a str>,
+    pub(super) tier: Option<&'a str>,
+}
+
+impl Scope<'_> {
+    /// The example of a general limit in place of one with `key`.
+    fn general_limit(self, key: Key) -> String {
+        let path = self.path.map(|path| format!("path: {}/**", path.trim_end_matches('/')));
+        let tier = self.tier.map(|tier| format!("tier: {tier}"));
+        let conditions: Vec<String> = path.into_iter().chain(tier).collect();
+        let when = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!("when: {{ {} }}, ", conditions.join(", "))
+        };
+        format!("`limits: [{{ name: NAME, {when}{} }}]`", key.example())
+    }
+
+    /// Refuses what only a general limit can have.
+    pub(super) fn refuse_other_algorithms(self, table: &Table<'_>) -> Result<(), Refused> {
+        let belongs = |name: &str, key: Key| {
+            let example = self.general_limit(key);
+            format!("only an entry of `limits` has a `{name}`: write it as {example}")
+        };
+        for key in Key::OF_LIMITS {
+            let word = table.refuse_elsewhere(&[key.name()], |name| belongs(name, key));
+            let beside = table.refuse_elsewhere(key.beside(), |name| belongs(name, key));
+            word.and(beside)?;
+        }
+        let algorithm = table.field("algorithm");
+        let written = algorithm.text_if_any();
+        match Key::OF_LIMITS.into_iter().find(|key| written == Some(key.name())) {
+            Some(key) => Err(algorithm.refuse(format_args!(
+                "only an entry of `limits` can be a `{}`: write it as {}",
+                key.name(),
+                self.general_limit(key)
+            ))),
+            None => algorithm.or((), |field| field.choice(&[("token_bucket", ())])),
+        }
+    }
+}
+
 /// Reads the limit of the default or of an endpoint: a number, a table or `off`. Unless the table
 /// says it, it has this `burst`, and `on_store_failure` happens when the store fails.
 pub(super) fn limit_spec(
     field: &Field<'_>,
+    scope: Scope<'_>,
     burst: u64,
     on_store_failure: OnStoreFailure,
 ) -> Result<LimitSpec, Refused> {
     if field.is_off() {
         Ok(LimitSpec::Off)
     } else if field.is_table() {
-        field
-            .table(|table| terms(table, rate(table, burst), on_store_failure).map(LimitSpec::Limit))
+        field.table(|table| {
+            let only_rate = scope.refuse_other_algorithms(table);
+            let rate = rate(table, only_rate, burst).map(Algorithm::TokenBucket);
+            terms(table, rate, on_store_failure).map(LimitSpec::Limit)
+        })
     } else {
         field.refuse_other_words_for_off()?;
         let rate = check_rate(field, per_minute(field)?, burst)?;
@@ -42,6 +92,7 @@ pub(super) fn limit_spec(
 /// Reads endpoints by their paths, as [`limit_spec`] does; `note` gets the field of each.
 pub(super) fn endpoints(
     field: &Field<'_>,
+    tier: Option<&str>,
     burst: u64,
     on_store_failure: OnStoreFailure,
     mut note: impl FnMut(String, &Field<'_>),
@@ -52,26 +103,33 @@ pub(super) fn endpoints(
         if field.text_if_any() == Some(AS_DEFAULT) {
             return None;
         }
-        let limit = limit_spec(&field, burst, on_store_failure).unwrap_or(LimitSpec::Off);
+        let scope = Scope { path: Some(path), tier };
+        let limit = limit_spec(&field, scope, burst, on_store_failure).unwrap_or(LimitSpec::Off);
         Some(Endpoint::new(path, limit))
     };
     entries.into_iter().filter_map(endpoint).collect()
 }
 
-/// Reads the terms of a limit with this rate.
+/// Reads the terms of a limit that counts like this.
 pub(super) fn terms(
     table: &Table<'_>,
-    rate: Result<Rate, Refused>,
+    algorithm: Result<Algorithm, Refused>,
     on_store_failure: OnStoreFailure,
 ) -> Result<Terms, Refused> {
-    let algorithm = table.field("algorithm").or((), |field| field.choice(&[("token_bucket", ())]));
     let mode = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow), ("off", Mode::Off)];
     let mode = table.field("mode").or(Mode::default(), |field| field.choice(&mode));
-    let precision = table.field("precision").or(Precision::default(), precision);
+    let precision_field = table.field("precision");
+    let precision = precision_field.or(Precision::default(), precision);
     let failure =
         table.field("on_store_failure").or(on_store_failure, |field| field.choice(&ON_FAILURE));
-    let ((), algorithm) = (algorithm?, Algorithm::TokenBucket(rate?));
-    let terms = Terms::new(algorithm).mode(mode?).precision(precision?);
+    let (algorithm, precision) = (algorithm?, precision?);
+    if precision == Precision::Leased && algorithm.rate().is_none() {
+        return Err(precision_field.refuse(
+            "only the tokens of a `rate` can be leased: replicas ask the store about every request \
+             under another limit. Remove the key",
+        ));
+    }
+    let terms = Terms::new(algorithm).mode(mode?).precision(precision);
     Ok(terms.on_store_failure(failure?))
 }
 
@@ -81,18 +139,23 @@ pub(super) fn precision(field: &Field<'_>) -> Result<Precision, Refused> {
 }
 
 /// Reads the rate and burst of a table in either spelling; the rate is required, and without a
-/// burst it has this one.
-pub(super) fn rate(table: &Table<'_>, burst: u64) -> Result<Rate, Refused> {
+/// burst it has this one. What the table has in place of a rate may have been refused before.
+pub(super) fn rate(
+    table: &Table<'_>,
+    only_rate: Result<(), Refused>,
+    burst: u64,
+) -> Result<Rate, Refused> {
     let (short_rate, long_rate) = (table.field("requests_per_minute"), table.field("rate"));
     let rate = match (short_rate.is_present(), long_rate.is_present()) {
-        (false, false) => {
+        (false, false) => only_rate.and_then(|()| {
             Err(short_rate.missing("write `requests_per_minute: 60`, or `rate: 60/minute`"))
-        }
+        }),
         (true, false) => per_minute(&short_rate),
         (false, true) => long_rate.rate(),
         (true, true) => Err(refuse_both(&short_rate, &long_rate)),
     };
     let own = self::burst(table);
+    only_rate?;
     match (rate?, own?) {
         (rate, Some((at, burst))) => check_rate(&at, rate, burst),
         (rate, None) if short_rate.is_present() => check_rate(&short_rate, rate, burst),

@@ -8,7 +8,7 @@ use sluice_core::{LimitSpec, Location, OnStoreFailure, Policy, Tagger};
 
 use super::{
     limits,
-    numbers::{self, BURST},
+    numbers::{self, BURST, Scope},
     places::Places,
     tiers::{self, Members},
 };
@@ -42,11 +42,11 @@ pub(super) fn read(
     let defaults = table.field("defaults");
     places.note(Location::Defaults, &defaults);
     let mut builder = Policy::builder().tagger(tagger).ipv6_prefix(ipv6_prefix);
-    builder.defaults =
-        numbers::limit_spec(&defaults, BURST, on_store_failure).unwrap_or(LimitSpec::Off);
+    builder.defaults = numbers::limit_spec(&defaults, Scope::default(), BURST, on_store_failure)
+        .unwrap_or(LimitSpec::Off);
     let note = |path, field: &Field<'_>| places.note(Location::Endpoint { path }, field);
     builder.endpoints =
-        numbers::endpoints(&table.field("endpoints"), BURST, on_store_failure, note);
+        numbers::endpoints(&table.field("endpoints"), None, BURST, on_store_failure, note);
     builder.exempt = exempt(&table.field("exempt"), &mut places);
     builder.tiers =
         tiers::read(&table.field("tiers"), on_store_failure, files, &members, &mut places);

@@ -8,7 +8,7 @@ use sluice_core::{
 
 use super::{
     clients::Clients,
-    numbers::{self, BURST},
+    numbers::{self, BURST, Scope},
     places::Places,
 };
 use crate::{
@@ -89,11 +89,11 @@ fn tier(
         places.note(at(TierField::Burst), &burst_field(tier));
         let factor = multiply.or(1, |field| field.integer_or_zero(1..=MAX_TOKENS));
         let is_unlimited = unlimited.or(false, Field::bool);
-        let own = own_numbers(tier, on_store_failure);
+        let own = own_numbers(name, tier, on_store_failure);
         let burst = own.as_ref().map_or(BURST, |own| own.of_endpoints);
         let note = |path, field: &Field<'_>| places.note(at(TierField::Endpoint(path)), field);
         let endpoints = if endpoints.is_present() {
-            numbers::endpoints(&endpoints, burst, on_store_failure, note)
+            numbers::endpoints(&endpoints, Some(name), burst, on_store_failure, note)
         } else {
             Vec::new()
         };
@@ -125,14 +125,22 @@ struct Numbers {
 }
 
 /// Reads the rate and burst of a tier.
-fn own_numbers(tier: &Table<'_>, on_store_failure: OnStoreFailure) -> Result<Numbers, Refused> {
+fn own_numbers(
+    name: &str,
+    tier: &Table<'_>,
+    on_store_failure: OnStoreFailure,
+) -> Result<Numbers, Refused> {
+    let scope = Scope { tier: Some(name), ..Scope::default() };
+    let only_rate = scope.refuse_other_algorithms(tier);
     let has_rate =
         ["requests_per_minute", "rate"].map(|name| tier.field(name).is_present()).contains(&true);
     if !has_rate {
-        let burst = numbers::burst(tier)?.map(|(_, burst)| burst);
+        let burst = numbers::burst(tier).map(|found| found.map(|(_, burst)| burst));
+        only_rate?;
+        let burst = burst?;
         return Ok(Numbers { defaults: None, burst, of_endpoints: burst.unwrap_or(BURST) });
     }
-    let rate = numbers::rate(tier, BURST)?;
+    let rate = numbers::rate(tier, only_rate, BURST)?;
     let terms = Terms::new(Algorithm::TokenBucket(rate)).on_store_failure(on_store_failure);
     Ok(Numbers { defaults: Some(terms.into()), burst: None, of_endpoints: rate.burst() })
 }

@@ -309,6 +309,17 @@ pub enum PolicyErrorKind {
         /// The burst.
         burst: u64,
     },
+    /// A limit's fixed cost is more than the limit, which has no burst, ever admits.
+    #[error(
+        "a cost of {cost} is above {capacity}, which the limit admits at most, so that every \
+         request would be denied: raise the limit or lower the cost"
+    )]
+    CostAboveCapacity {
+        /// The cost.
+        cost: u64,
+        /// The quota, the tokens of a period, or the slots.
+        capacity: u64,
+    },
     /// A limit that counts what requests use says what a request costs.
     #[error(
         "a limit that `counts` tokens or money has no `cost`: what a request uses is its cost. \

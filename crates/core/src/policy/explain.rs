@@ -88,6 +88,9 @@ pub enum Obstacle {
     Header(HeaderMatch),
     /// The limit is per address, or per header, and the request has none.
     NoSubject,
+    /// The limit is on requests in flight, and nothing sees the end of this one
+    /// ([`Request::is_followed`]).
+    NotFollowed,
     /// The limit is in shadow mode, and cannot read the request.
     Unreadable(RequestError),
 }
@@ -179,13 +182,13 @@ impl Explained<'_> {
 
     fn obstacle_of_default(&self) -> Obstacle {
         let general = || {
-            let enforced = self
-                .matched
-                .check
-                .parts()
-                .iter()
-                .find(|part| part.limit.denies() && part.limit.metering().is_none());
-            enforced.map_or_else(|| "other".into(), |part| part.limit.name().into())
+            let mut rules = self.plan.rules.iter().filter(|rule| rule.applied.replaces_default());
+            let is_in_check = |rule: &&PlannedRule| {
+                let index = rule.applied.index as usize;
+                self.matched.check.parts().iter().any(|part| part.policy_index() == index)
+            };
+            let replacing = rules.find(is_in_check);
+            replacing.map_or_else(|| "other".into(), |rule| rule.applied.limit.name().into())
         };
         let endpoint = self.enforced_endpoint();
         Obstacle::InPlaceOfDefault(endpoint.map_or_else(general, |found| self.policy.label(found)))
@@ -209,6 +212,9 @@ impl Explained<'_> {
     /// tested.
     fn obstacle_of_general(&self, rule: &PlannedRule) -> Obstacle {
         let (when, request) = (&rule.when, self.request);
+        if !rule.applied.applies_to(request) {
+            return Obstacle::NotFollowed;
+        }
         let written = || rule.written().when;
         let has_method = |method: &str| method.eq_ignore_ascii_case(request.method);
         if !when.methods.is_empty() && !when.methods.iter().any(|method| has_method(method)) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{compiler::Compiler, shared::SharedRule};
 use crate::{
+    algorithm::Algorithm,
     bucket_id::Subject,
     limit::Mode,
     policy::{
@@ -33,9 +34,14 @@ impl Compiler<'_> {
         let cost = match &rule.cost {
             RuleCost::Request => PlannedCost::Request,
             RuleCost::Fixed(cost) => {
-                let burst = rule.terms.algorithm.capacity();
-                if cost.tokens() > burst {
-                    let kind = PolicyErrorKind::CostAboveBurst { cost: cost.tokens(), burst };
+                let (tokens, capacity) = (cost.tokens(), rule.terms.algorithm.capacity());
+                if tokens > capacity {
+                    let kind = match rule.terms.algorithm {
+                        Algorithm::TokenBucket(_) => {
+                            PolicyErrorKind::CostAboveBurst { cost: tokens, burst: capacity }
+                        }
+                        _ => PolicyErrorKind::CostAboveCapacity { cost: tokens, capacity },
+                    };
                     self.error(at(LimitField::Cost), kind);
                 }
                 PlannedCost::Fixed(*cost)

@@ -1,6 +1,7 @@
 //! Finds what in a policy can have no effect.
 
 use crate::{
+    algorithm::Algorithm,
     limit::Mode,
     policy::{
         builder::PolicyBuilder,
@@ -151,6 +152,7 @@ impl<'i> Finder<'i> {
             let When { paths, methods, headers, tiers } = &rule.when;
             rule.terms.mode == Mode::Enforce
                 && rule.terms.metering.is_none()
+                && !matches!(rule.terms.algorithm, Algorithm::Concurrent(_))
                 && paths.is_empty()
                 && methods.is_empty()
                 && headers.is_empty()

@@ -168,6 +168,7 @@ fn reason(obstacle: &Obstacle) -> &'static str {
         Obstacle::Method(_) => "method",
         Obstacle::Header(_) => "header",
         Obstacle::NoSubject => "no_subject",
+        Obstacle::NotFollowed => "not_followed",
         Obstacle::Unreadable(_) => "unreadable",
         _ => "other",
     }
@@ -202,6 +203,7 @@ fn because(obstacle: &Obstacle, kind: &LimitKind) -> String {
             },
             LimitKind::Default | LimitKind::Endpoint => "there is no client".to_owned(),
         },
+        Obstacle::NotFollowed => "nothing sees the end of the request".to_owned(),
         Obstacle::Unreadable(error) => format!("it is in shadow mode, and: {error}"),
         _ => "another reason".to_owned(),
     }

@@ -80,11 +80,13 @@ impl Described<'_> {
         Report::of(&policy, keys_prefix(&store), &self.complete(request), subject)
     }
 
-    /// Adds what flags say about the request.
-    fn complete<'r>(self, mut request: Request<'r>) -> Request<'r>
+    /// Adds what flags say about the request. It is one whose end is seen, as by the gateway, so
+    /// that limits on requests in flight are explained too.
+    fn complete<'r>(self, request: Request<'r>) -> Request<'r>
     where
         Self: 'r,
     {
+        let mut request = request.followed();
         if let Some(tier) = self.tier {
             request = request.with_tier(tier);
         }

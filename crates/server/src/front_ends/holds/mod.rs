@@ -139,7 +139,8 @@ impl Reserve {
         terms.name = id.as_deref().map(str::as_bytes);
         terms.hold_for = hold_for;
         let check = reserve.into_check(requests);
-        let request = check.request()?.with_usage(&usage);
+        // Who reserves also settles, and gives slots back then.
+        let request = check.request()?.with_usage(&usage).followed();
         let reserved = self.0.limiter.reserve(&request, terms).await.map_err(problem)?;
         let hold = match reserved {
             Reserved::Denied(denial) => return Ok(decision::respond(&denial)),

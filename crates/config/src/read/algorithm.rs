@@ -1,0 +1,270 @@
+//! How a general limit counts. The key that has its number names the algorithm:
+//!
+//! ```yaml
+//! rate: 1000/minute          # a token bucket, with a `burst`
+//! quota: 1_000_000/month     # a calendar window
+//! at_most: 100 per 60s       # in any span of this length
+//! concurrent: 20             # requests in flight
+//! ```
+//!
+//! Beside `quota`: `timezone`, `anchor`, `smooth` and `count_denied`. Beside `concurrent`:
+//! `hold_for`.
+
+use sluice_core::{
+    Algorithm, AtMost, Calendar, CalendarError, Concurrent, Quota, Rate, RefillRate,
+};
+
+use super::{metering, numbers};
+use crate::{
+    error::Refused,
+    reader::{Field, Table},
+    schema::Scalar,
+    words::most_like,
+};
+
+/// The keys that stand beside `quota` alone.
+const OF_QUOTA: [&str; 4] = ["timezone", "anchor", "smooth", "count_denied"];
+
+/// The key that has the number of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Rate,
+    Quota,
+    AtMost,
+    Concurrent,
+}
+
+/// How a limit counts.
+pub(super) struct Counting {
+    pub(super) algorithm: Algorithm,
+    /// The rate of the second limit, which bounds how fast a quota is used up.
+    pub(super) smooth: Option<Rate>,
+}
+
+impl Key {
+    const ALL: [Self; 4] = [Self::Rate, Self::Quota, Self::AtMost, Self::Concurrent];
+    /// Those that only general limits have.
+    pub(super) const OF_LIMITS: [Self; 3] = [Self::Quota, Self::AtMost, Self::Concurrent];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Quota => "quota",
+            Self::AtMost => "at_most",
+            Self::Concurrent => "concurrent",
+        }
+    }
+
+    /// The word for the algorithm.
+    const fn algorithm(self) -> &'static str {
+        match self {
+            Self::Rate => "token_bucket",
+            Self::Quota | Self::AtMost | Self::Concurrent => self.name(),
+        }
+    }
+
+    /// The keys that stand beside it alone.
+    pub(super) const fn beside(self) -> &'static [&'static str] {
+        match self {
+            Self::Rate => &["burst"],
+            Self::Quota => &OF_QUOTA,
+            Self::AtMost | Self::Concurrent => &[],
+        }
+    }
+
+    pub(super) const fn example(self) -> &'static str {
+        match self {
+            Self::Rate => "rate: 60/minute, burst: 10",
+            Self::Quota => "quota: 1_000_000/month",
+            Self::AtMost => "at_most: 100 per 60s",
+            Self::Concurrent => "concurrent: 20",
+        }
+    }
+
+    /// Finds the key that a limit has its number under, of which there is one.
+    pub(super) fn of(limit: &Table<'_>) -> Result<Self, Refused> {
+        let written = limit.field("algorithm");
+        let chosen =
+            written.optional(|field| field.choice(&Self::ALL.map(|key| (key.algorithm(), key))));
+        let fields = Self::ALL.map(|key| (key, limit.field(key.name())));
+        let mut present = fields.iter().filter(|(_, field)| field.is_present());
+        let Some((first, _)) = present.next() else {
+            let [(_, rate), (_, quota), (_, at_most), (_, concurrent)] = &fields;
+            return Err(match chosen? {
+                None => rate.missing(format_args!(
+                    "write `{}`, or `{}`, `{}` or `{}`",
+                    Self::Rate.example(),
+                    Self::Quota.example(),
+                    Self::AtMost.example(),
+                    Self::Concurrent.example()
+                )),
+                Some(key) => {
+                    let field = match key {
+                        Self::Rate => rate,
+                        Self::Quota => quota,
+                        Self::AtMost => at_most,
+                        Self::Concurrent => concurrent,
+                    };
+                    field.missing(format_args!("write `{}`", key.example()))
+                }
+            });
+        };
+        let refuse = |(_, field): &(Self, Field<'_>)| {
+            field.refuse(format_args!(
+                "a limit counts in one way, and this one has a `{}`: keep one of them, or write \
+                 two limits",
+                first.name()
+            ))
+        };
+        if let Some(refused) = present.fold(None, |_, other| Some(refuse(other))) {
+            return Err(refused);
+        }
+        match chosen? {
+            Some(key) if key != *first => Err(written.refuse(format_args!(
+                "`{}` does not count by a `{}`: remove this key, or write `{}`",
+                key.algorithm(),
+                first.name(),
+                key.example()
+            ))),
+            _ => Ok(*first),
+        }
+    }
+}
+
+/// Reads how a limit with this key counts; money in units of the currency.
+pub(super) fn read(
+    limit: &Table<'_>,
+    key: Result<Key, Refused>,
+    counts_money: bool,
+) -> Result<Counting, Refused> {
+    // Every key is known, also where it does not belong.
+    let [rate, quota, at_most, concurrent] = Key::ALL.map(|key| limit.field(key.name()));
+    let burst = limit.field("burst");
+    let of_quota = OF_QUOTA.map(|name| limit.field(name));
+    let key = key?;
+    let belongs = |owner: Key, field: &Field<'_>| match (owner, key) {
+        _ if owner == key || !field.is_present() => Ok(()),
+        (Key::Rate, Key::Quota) => Err(field.refuse(
+            "belongs to a `rate`, and this limit has a `quota`: write `smooth: { rate: 100/second, \
+             burst: 500 }` to bound how fast it is used up, or remove the key",
+        )),
+        _ => Err(field.refuse(format_args!(
+            "belongs to a `{}`, and this limit has a `{}`: remove the key",
+            owner.name(),
+            key.name()
+        ))),
+    };
+    let mut all_belong = belongs(Key::Rate, &burst);
+    for field in &of_quota {
+        all_belong = all_belong.and(belongs(Key::Quota, field));
+    }
+    let counting = match key {
+        Key::Rate => rate_and_burst(&rate, &burst, counts_money)
+            .map(|rate| (Algorithm::TokenBucket(rate), None)),
+        Key::Quota => {
+            let [timezone, anchor, smooth, count_denied] = &of_quota;
+            quota_of(&quota, [timezone, anchor, smooth, count_denied], counts_money)
+        }
+        Key::AtMost => at_most
+            .parse_as(Scalar::AtMost, |text| metering::per_period(text, counts_money))
+            .map(|at_most| (Algorithm::AtMost(at_most), None)),
+        Key::Concurrent => slots(&concurrent, &limit.field("hold_for"))
+            .map(|slots| (Algorithm::Concurrent(slots), None)),
+    };
+    all_belong?;
+    counting.map(|(algorithm, smooth)| Counting { algorithm, smooth })
+}
+
+/// Reads the rate and the burst, in units of the currency where the limit counts money.
+fn rate_and_burst(
+    rate: &Field<'_>,
+    burst: &Field<'_>,
+    counts_money: bool,
+) -> Result<Rate, Refused> {
+    let read_rate = rate.clone().required("write `rate: 60/minute`").and_then(|rate| {
+        let scalar = if counts_money { Scalar::MoneyRate } else { Scalar::Rate };
+        rate.parse_as(scalar, |text| {
+            metering::per_period::<RefillRate>(text, counts_money).map_err(|error| {
+                // A week, a month and a year are windows of the calendar.
+                match metering::per_period::<Quota>(text, counts_money) {
+                    Ok(_) => format!("{error}. For windows of the calendar, write `quota: {text}`"),
+                    Err(_) => error,
+                }
+            })
+        })
+    });
+    let read_burst = burst
+        .clone()
+        .required("write the most tokens that can be saved up, as in `burst: 10`")
+        .and_then(
+            |burst| {
+                if counts_money { metering::money(&burst) } else { numbers::tokens(&burst) }
+            },
+        );
+    numbers::check_rate(burst, read_rate?, read_burst?)
+}
+
+/// Reads a quota, and the rate that bounds how fast it is used up.
+fn quota_of(
+    quota: &Field<'_>,
+    [timezone, anchor, smooth, count_denied]: [&Field<'_>; 4],
+    counts_money: bool,
+) -> Result<(Algorithm, Option<Rate>), Refused> {
+    let read = quota.parse_as(Scalar::Quota, |text| {
+        metering::per_period::<Quota>(text, counts_money).map_err(
+            |error| match metering::per_period::<AtMost>(text, counts_money) {
+                Ok(_) => format!("{error}. For a span of any length, write `at_most: {text}`"),
+                Err(_) => error,
+            },
+        )
+    });
+    let zone = timezone.optional(|field| field.text().map(str::to_owned));
+    let day = anchor.optional(|field| field.integer(1..=31));
+    let counts_denied = count_denied.or(false, Field::bool);
+    let smoothed = smooth.optional(|field| {
+        field.table(|table| {
+            rate_and_burst(&table.field("rate"), &table.field("burst"), counts_money)
+        })
+    });
+    let read = read?;
+    let calendar = read.calendar().clone();
+    let zoned = match zone? {
+        Some(zone) => in_zone(timezone, &zone, calendar.clone()),
+        None => Ok(calendar.clone()),
+    };
+    let anchored = match day? {
+        Some(day) => {
+            let day = u8::try_from(day).unwrap_or(u8::MAX);
+            let zoned = zoned.as_ref().unwrap_or(&calendar).clone();
+            zoned.anchored_at(day).map_err(|error| anchor.refuse(error))
+        }
+        None => zoned.clone(),
+    };
+    zoned?;
+    let quota = read.with_calendar(anchored?);
+    let quota = if counts_denied? { quota.counting_denied() } else { quota };
+    Ok((Algorithm::Quota(quota), smoothed?))
+}
+
+fn in_zone(field: &Field<'_>, name: &str, calendar: Calendar) -> Result<Calendar, Refused> {
+    calendar.in_zone(name).map_err(|error| {
+        let names: Vec<String> = match error {
+            CalendarError::UnknownZone { .. } => Calendar::zone_names().collect(),
+            _ => Vec::new(),
+        };
+        match most_like(name, names.iter().map(String::as_str)) {
+            Some(meant) => field.refuse(format_args!("{error} (did you mean `{meant}`?)")),
+            None => field.refuse(error),
+        }
+    })
+}
+
+/// Reads how many requests may be in flight, and for how long a slot is kept that is not renewed.
+fn slots(concurrent: &Field<'_>, hold_for: &Field<'_>) -> Result<Concurrent, Refused> {
+    let slots = concurrent.integer(1..=Concurrent::MAX_SLOTS.into());
+    let term = hold_for.or(Concurrent::DEFAULT_TERM, |field| {
+        field.duration(Concurrent::MIN_TERM..=Concurrent::MAX_TERM)
+    });
+    let slots = Concurrent::new(slots?).map_err(|error| concurrent.refuse(error))?;
+    slots.with_term(term?).map_err(|error| hold_for.refuse(error))
+}
