@@ -85,7 +85,9 @@ fn every_example_in_the_documents_is_read() {
     let rules = "domain: edge\ndescriptors:\n\
                  - { key: path, rate_limit: { unit: minute, requests_per_unit: 5 } }\n";
     fs::write(folder.path().join("ratelimit/edge.yaml"), rules).unwrap();
-    for (document, at_least) in [("README.md", 1), ("docs/configuration.md", 8)] {
+    for (document, at_least) in
+        [("README.md", 1), ("docs/configuration.md", 8), ("docs/algorithms.md", 5)]
+    {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let examples: Vec<&str> =
             text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();

@@ -80,6 +80,19 @@ pub(super) fn numbers(algorithm: &Algorithm, metering: Option<&Metering>) -> Str
     }
 }
 
+/// Returns for how long a slot is kept that is not renewed; `None` for other limits.
+pub(super) fn term(algorithm: &Algorithm) -> Option<String> {
+    match algorithm {
+        Algorithm::Concurrent(slots) => Some(humantime::format_duration(slots.term()).to_string()),
+        Algorithm::TokenBucket(_) | Algorithm::Quota(_) | Algorithm::AtMost(_) => None,
+    }
+}
+
+/// Returns whether what the limit denies uses it up too.
+pub(super) const fn counts_denied(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Quota(quota) if quota.counts_denied())
+}
+
 /// Returns tokens of a bucket; of money, units of the currency.
 pub(super) fn amount(tokens: u64, metering: Option<&Metering>) -> String {
     if counts_money(metering) {

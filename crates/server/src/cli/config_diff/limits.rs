@@ -159,6 +159,10 @@ fn of_terms(terms: &Terms) -> Parts {
     let metering = metering.as_ref();
     let mut parts = vec![(words::key(algorithm), words::numbers(algorithm, metering))];
     parts.extend(algorithm.rate().map(|rate| ("burst", words::amount(rate.burst(), metering))));
+    parts.extend(words::term(algorithm).map(|term| ("hold_for", term)));
+    if words::counts_denied(algorithm) {
+        parts.push(("count_denied", "true".to_owned()));
+    }
     parts.extend(words::counts(metering).map(|counts| ("counts", counts)));
     parts.push(("mode", words::mode(*mode).to_owned()));
     parts.push(("precision", words::precision(*precision).to_owned()));

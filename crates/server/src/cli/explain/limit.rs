@@ -20,6 +20,12 @@ pub(super) struct Terms {
     numbers: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
+    /// For how long a slot is kept that is not renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_for: Option<String>,
+    /// Whether what it denies uses it up too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    count_denied: bool,
     /// What it counts in place of requests, and for how long it holds estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<String>,
@@ -61,6 +67,8 @@ impl Terms {
         Self {
             numbers: BTreeMap::from([(words::key(algorithm), numbers)]),
             burst,
+            hold_for: words::term(algorithm),
+            count_denied: words::counts_denied(algorithm),
             counts: words::counts(metering),
             cost,
             shown_burst: burst.map(|burst| words::amount(burst, metering)),
@@ -79,6 +87,12 @@ impl Terms {
         }
         if let Some(burst) = shown_burst {
             write!(out, ", burst {burst}")?;
+        }
+        if let Some(hold_for) = &self.hold_for {
+            write!(out, ", each kept for {hold_for} unless it is renewed")?;
+        }
+        if self.count_denied {
+            write!(out, ", what is denied counts too")?;
         }
         writeln!(out)?;
         if let Some(counts) = &self.counts {
