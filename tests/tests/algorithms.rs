@@ -226,9 +226,8 @@ limits:
   - { name: exports, at_most: 100 per 60s }
   - { name: streams, concurrent: 20, hold_for: 30s }
 ";
-    let explained = CommandLine::new(&["explain", "GET", "/", "--config", "a.yaml"])
-        .file("a.yaml", FILE)
-        .run();
+    let explained =
+        CommandLine::new(&["explain", "GET", "/", "--config", "a.yaml"]).file("a.yaml", FILE).run();
     for line in [
         "    quota   500/month in Europe/Rome, what is denied counts too\n",
         "  budget:smooth (general)\n    rate    5/hour, burst 20\n",

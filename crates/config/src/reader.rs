@@ -700,8 +700,8 @@ impl<'a> Table<'a> {
         Field::new(path, self.values.get(name), &self.origin, self.reading)
     }
 
-    /// Records an error for each of these keys that is there, which belongs elsewhere: `remedy` says
-    /// where.
+    /// Records an error for each of these keys that is there, which belongs elsewhere: `remedy`
+    /// says where.
     pub(crate) fn refuse_elsewhere(
         &self,
         keys: &[&'static str],

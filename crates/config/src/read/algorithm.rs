@@ -14,7 +14,11 @@ use sluice_core::{
     Algorithm, AtMost, Calendar, CalendarError, Concurrent, Quota, Rate, RefillRate,
 };
 
-use super::{metering, numbers};
+use super::{
+    metering,
+    number_key::{Key, OF_QUOTA},
+    numbers,
+};
 use crate::{
     error::Refused,
     reader::{Field, Table},
@@ -22,113 +26,11 @@ use crate::{
     words::most_like,
 };
 
-/// The keys that stand beside `quota` alone.
-const OF_QUOTA: [&str; 4] = ["timezone", "anchor", "smooth", "count_denied"];
-
-/// The key that has the number of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    Rate,
-    Quota,
-    AtMost,
-    Concurrent,
-}
-
 /// How a limit counts.
 pub(super) struct Counting {
     pub(super) algorithm: Algorithm,
     /// The rate of the second limit, which bounds how fast a quota is used up.
     pub(super) smooth: Option<Rate>,
-}
-
-impl Key {
-    const ALL: [Self; 4] = [Self::Rate, Self::Quota, Self::AtMost, Self::Concurrent];
-    /// Those that only general limits have.
-    pub(super) const OF_LIMITS: [Self; 3] = [Self::Quota, Self::AtMost, Self::Concurrent];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Rate => "rate",
-            Self::Quota => "quota",
-            Self::AtMost => "at_most",
-            Self::Concurrent => "concurrent",
-        }
-    }
-
-    /// The word for the algorithm.
-    const fn algorithm(self) -> &'static str {
-        match self {
-            Self::Rate => "token_bucket",
-            Self::Quota | Self::AtMost | Self::Concurrent => self.name(),
-        }
-    }
-
-    /// The keys that stand beside it alone.
-    pub(super) const fn beside(self) -> &'static [&'static str] {
-        match self {
-            Self::Rate => &["burst"],
-            Self::Quota => &OF_QUOTA,
-            Self::AtMost | Self::Concurrent => &[],
-        }
-    }
-
-    pub(super) const fn example(self) -> &'static str {
-        match self {
-            Self::Rate => "rate: 60/minute, burst: 10",
-            Self::Quota => "quota: 1_000_000/month",
-            Self::AtMost => "at_most: 100 per 60s",
-            Self::Concurrent => "concurrent: 20",
-        }
-    }
-
-    /// Finds the key that a limit has its number under, of which there is one.
-    pub(super) fn of(limit: &Table<'_>) -> Result<Self, Refused> {
-        let written = limit.field("algorithm");
-        let chosen =
-            written.optional(|field| field.choice(&Self::ALL.map(|key| (key.algorithm(), key))));
-        let fields = Self::ALL.map(|key| (key, limit.field(key.name())));
-        let mut present = fields.iter().filter(|(_, field)| field.is_present());
-        let Some((first, _)) = present.next() else {
-            let [(_, rate), (_, quota), (_, at_most), (_, concurrent)] = &fields;
-            return Err(match chosen? {
-                None => rate.missing(format_args!(
-                    "write `{}`, or `{}`, `{}` or `{}`",
-                    Self::Rate.example(),
-                    Self::Quota.example(),
-                    Self::AtMost.example(),
-                    Self::Concurrent.example()
-                )),
-                Some(key) => {
-                    let field = match key {
-                        Self::Rate => rate,
-                        Self::Quota => quota,
-                        Self::AtMost => at_most,
-                        Self::Concurrent => concurrent,
-                    };
-                    field.missing(format_args!("write `{}`", key.example()))
-                }
-            });
-        };
-        let refuse = |(_, field): &(Self, Field<'_>)| {
-            field.refuse(format_args!(
-                "a limit counts in one way, and this one has a `{}`: keep one of them, or write \
-                 two limits",
-                first.name()
-            ))
-        };
-        if let Some(refused) = present.fold(None, |_, other| Some(refuse(other))) {
-            return Err(refused);
-        }
-        match chosen? {
-            Some(key) if key != *first => Err(written.refuse(format_args!(
-                "`{}` does not count by a `{}`: remove this key, or write `{}`",
-                key.algorithm(),
-                first.name(),
-                key.example()
-            ))),
-            _ => Ok(*first),
-        }
-    }
 }
 
 /// Reads how a limit with this key counts; money in units of the currency.

@@ -18,8 +18,10 @@ use sluice_core::{
 };
 
 use super::{
-    algorithm::{self, Counting, Key},
-    metering, numbers,
+    algorithm::{self, Counting},
+    metering,
+    number_key::Key,
+    numbers,
     places::Places,
 };
 use crate::{
@@ -244,9 +246,9 @@ pub(super) fn warn_of_unfollowed(root: &Table<'_>, policy: &Policy) {
         .collect();
     if !in_flight.is_empty() {
         root.field("limits").warn(format_args!(
-            "there is no `gateway`, so that only `/v1/reserve` takes from the limits on requests in \
-             flight ({}). `/v1/check`, forward-auth, any other path and Envoy's rate limit service \
-             see no end of a request: they skip these limits",
+            "there is no `gateway`, so that only `/v1/reserve` takes from the limits on requests \
+             in flight ({}). `/v1/check`, forward-auth, any other path and Envoy's rate limit \
+             service see no end of a request: they skip these limits",
             in_flight.join(", ")
         ));
     }

@@ -13,7 +13,7 @@ use sluice_core::{
     RefillRateError, TokenWeights,
 };
 
-use super::algorithm::Key;
+use super::number_key::Key;
 use crate::{
     error::Refused,
     reader::{Field, Table},

@@ -14,6 +14,7 @@ mod llm;
 mod log;
 mod metering;
 mod metrics;
+mod number_key;
 mod numbers;
 mod places;
 mod policy;

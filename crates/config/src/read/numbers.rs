@@ -9,7 +9,7 @@ use sluice_core::{
     RefillRate, Terms,
 };
 
-use super::{algorithm::Key, store::ON_FAILURE};
+use super::{number_key::Key, store::ON_FAILURE};
 use crate::{
     error::Refused,
     reader::{Field, Table},
