@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sluice_telemetry::{
     BreakerLabel, ConnectionEnd, ConnectionKind, HoldOutcome, HoldRefusal, HoldRequestLabel,
-    HoldStepLabel, LlmRequest, MethodLabel, ModelRefusal, ModelVendor, MonthCost, OutcomeLabel,
-    Recorders, ReloadResult, RlsCode, RoundTripResult, SettlementOutcome, Signal, SloState,
-    SourceLabel, StoreErrorLabel, TlsSection, UpstreamFailure,
+    HoldStepLabel, LlmRequest, MethodLabel, ModelRefusal, ModelVendor, MonthCost, OnLostLabel,
+    OutcomeLabel, Recorders, ReloadResult, RlsCode, RoundTripResult, SettlementOutcome, Signal,
+    SloState, SourceLabel, StoreErrorLabel, TlsSection, UpstreamFailure,
 };
 
 /// Records at least one value on every metric of the catalogue.
