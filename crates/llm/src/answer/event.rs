@@ -2,6 +2,7 @@
 
 use super::{
     fields::Field,
+    pattern::Repeated,
     usage::{Usage, Written},
 };
 use crate::{
@@ -85,6 +86,12 @@ impl Event {
         self.has_choices && self.has_usage && self.may_be_usage_chunk()
     }
 
+    /// Whether it says nothing of the answer but text.
+    pub(super) fn is_text(&self) -> bool {
+        let Self { kind, has_usage, has_text, has_finish, has_error, .. } = self;
+        *kind == Kind::Other && *has_text && !(*has_usage || *has_finish || *has_error)
+    }
+
     /// Whether nothing was read yet that such a chunk does not have.
     pub(super) fn may_be_usage_chunk(&self) -> bool {
         !self.has_choice && !self.has_error
@@ -109,6 +116,13 @@ impl Reading {
 
     pub(super) fn event(&self) -> Event {
         self.event
+    }
+
+    /// Takes an event into account that says nothing but text.
+    pub(super) fn repeat(&mut self, event: Repeated) {
+        self.text_bytes = self.text_bytes.saturating_add(event.text_bytes);
+        self.deltas += event.texts;
+        self.is_final &= event.texts == 0;
     }
 
     /// Ends an event: what was read of it counts. `is_done` if it is the mark that ends a stream.

@@ -1,6 +1,6 @@
 //! Reads what an answer used, while it passes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use sluice_core::TokenUsage;
 
@@ -10,6 +10,7 @@ use super::{
     fields::{self, Field},
     filter::{Filter, Passed},
     metered::{Metered, Report},
+    pattern::Pattern,
     sse::{Piece, Sse},
 };
 use crate::{
@@ -22,9 +23,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Reads what an answer used, while its body passes in pieces of any size.
 ///
-/// Nothing of the body is kept or delayed, and its size does not matter: a meter takes less than a
-/// kilobyte. Only where a chunk is to be [taken out](Self::without_usage_chunk) it holds back the
-/// beginning of an event until it is known to be another one: at most 64 KiB.
+/// Nothing of the body is delayed, and its size does not matter: a meter takes less than a kilobyte,
+/// and up to two for an event, without its text, that it compares the next ones with. Only where a
+/// chunk is to be [taken out](Self::without_usage_chunk) it holds back the beginning of an event
+/// until it is known to be another one: at most 64 KiB.
 ///
 /// Every piece goes through [`feed`](Self::feed), then [`finish`](Self::finish) says what was used,
 /// or [`abort`](Self::abort), where the body did not come to its end.
@@ -41,7 +43,18 @@ pub struct Meter {
     /// The name of an event.
     error: Word,
     data_lines: u64,
+    /// No line of the next event has come.
+    is_between_events: bool,
+    pattern: Pattern,
     filter: Option<Filter>,
+}
+
+/// Where an event is in the bytes that are being read, if they have its beginning.
+#[derive(Debug, Default)]
+struct Whole {
+    start: Option<usize>,
+    /// Its last piece of data.
+    data: Range<usize>,
 }
 
 /// A word that is looked for in pieces.
@@ -67,6 +80,8 @@ impl Meter {
             done: Word::new(b"[DONE]"),
             error: Word::new(b"error"),
             data_lines: 0,
+            is_between_events: true,
+            pattern: Pattern::default(),
             filter: None,
         }
     }
@@ -89,14 +104,29 @@ impl Meter {
             self.scanner.feed(bytes, &mut self.reading);
             return Cow::Borrowed(bytes);
         }
-        let (mut at, mut passed) = (0, Passed::of(bytes));
+        let (mut at, mut passed, mut event) = (0, Passed::of(bytes), Whole::default());
         while at < bytes.len() {
+            if let Some(length) = self.repeated(&bytes[at..]) {
+                at += length;
+                continue;
+            }
             let (piece, length) = self.sse.next(&bytes[at..]);
             let end = at + length;
             self.read(piece, &bytes[at..end]);
             self.filter(piece, at, end, &mut passed);
-            if piece == Piece::End {
-                self.end_event();
+            match piece {
+                Piece::Field if self.is_between_events => {
+                    self.is_between_events = false;
+                    event = Whole { start: Some(at), data: at..at };
+                }
+                Piece::Data => event.data = at..end,
+                Piece::End => {
+                    if let Whole { start: Some(start), data } = std::mem::take(&mut event) {
+                        self.learn(&bytes[start..end], data.start - start..data.end - start);
+                    }
+                    self.end_event();
+                }
+                _ => {}
             }
             at = end;
         }
@@ -118,6 +148,26 @@ impl Meter {
     #[must_use]
     pub fn abort(self) -> Report {
         self.end(false).1
+    }
+
+    /// Reads the event at the beginning of these bytes, if one begins there and is like another one
+    /// before. Returns its length.
+    fn repeated(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !(self.is_between_events && self.sse.is_between_lines()) {
+            return None;
+        }
+        let event = self.pattern.find(bytes)?;
+        self.reading.repeat(event);
+        self.sse.skip_event(bytes[event.length - 1]);
+        Some(event.length)
+    }
+
+    /// Learns from an event, of which all was read at once, and which has its data there.
+    fn learn(&mut self, event: &[u8], data: Range<usize>) {
+        let is_text = self.reading.event().is_text() && !self.error.is_whole();
+        if is_text && self.data_lines == 1 && self.scanner.has_ended() {
+            self.pattern.learn(event, data, fields::of(self.wire, self.framing));
+        }
     }
 
     fn read(&mut self, piece: Piece, run: &[u8]) {
@@ -165,6 +215,7 @@ impl Meter {
     fn end_event(&mut self) {
         self.reading.has_failed |= self.error.is_whole();
         self.reading.end_event(self.done.is_begun_with());
+        self.is_between_events = true;
         self.scanner.restart();
         self.done.restart();
         self.error.restart();

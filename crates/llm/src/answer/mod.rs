@@ -6,6 +6,7 @@ mod fields;
 mod filter;
 mod meter;
 mod metered;
+mod pattern;
 mod sse;
 mod usage;
 

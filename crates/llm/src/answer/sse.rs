@@ -65,6 +65,16 @@ struct Name {
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 impl Sse {
+    /// Whether a line begins with the next byte, whatever it is.
+    pub(super) fn is_between_lines(&self) -> bool {
+        self.state == State::LineStart && !self.after_cr && usize::from(self.mark) == MARK.len()
+    }
+
+    /// Skips a whole event, of which this is the last byte.
+    pub(super) fn skip_event(&mut self, last: u8) {
+        self.after_cr = last == b'\r';
+    }
+
     /// Returns the first piece of `bytes`, which must not be empty, and its length.
     pub(super) fn next(&mut self, bytes: &[u8]) -> (Piece, usize) {
         let first = bytes[0];

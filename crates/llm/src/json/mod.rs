@@ -9,4 +9,4 @@ mod node;
 mod scanner;
 
 pub(crate) use node::Node;
-pub(crate) use scanner::{Scanner, Sink};
+pub(crate) use scanner::{InValue, Scanner, Sink};

@@ -26,6 +26,22 @@ pub(crate) trait Sink<F> {
     fn literal(&mut self, field: F, value: &[u8]);
 }
 
+/// Ignores what is reported.
+impl<F> Sink<F> for () {
+    fn open(&mut self, _: F) {}
+    fn close(&mut self, _: F) {}
+    fn text(&mut self, _: F, _: u64) {}
+    fn string(&mut self, _: F, _: &[u8]) {}
+    fn literal(&mut self, _: F, _: &[u8]) {}
+}
+
+/// The value that a scanner is in the middle of, with the name of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InValue<F> {
+    String(Option<F>),
+    Literal(Option<F>),
+}
+
 /// Reads one document in pieces of any size, in some 250 bytes of memory.
 ///
 /// It follows the structure strictly, and gives up a document that is not JSON or is nested deeper
@@ -40,6 +56,8 @@ pub(crate) struct Scanner<F: 'static> {
     depth: usize,
     /// The places of the open containers, as far as they matter.
     nodes: [Option<&'static Node<F>>; MAX_NODES],
+    /// Whether the string that is being read is a key.
+    in_key: bool,
     /// The place of the value that comes next, or is being read.
     next: Option<&'static Node<F>>,
     token: [u8; MAX_TOKEN],
@@ -62,16 +80,12 @@ enum State {
     Colon,
     /// A comma, or the end of the container.
     CommaOrEnd,
-    InKey,
+    /// In a string, or in a key.
     InString,
-    /// After a backslash, in a key or in a string.
-    Escape {
-        key: bool,
-    },
+    /// After a backslash in it.
+    Escape,
     /// In the four digits after `\u`.
-    Unicode {
-        key: bool,
-    },
+    Unicode,
     InLiteral,
     /// The document has ended; only white space may follow.
     Ended,
@@ -87,6 +101,7 @@ impl<F: Copy> Scanner<F> {
             objects: [0; MAX_DEPTH / 64],
             depth: 0,
             nodes: [None; MAX_NODES],
+            in_key: false,
             next: Some(root),
             token: [0; MAX_TOKEN],
             token_length: 0,
@@ -109,27 +124,41 @@ impl<F: Copy> Scanner<F> {
         self.state == State::Ended
     }
 
+    /// The string or literal that the next byte belongs to, or ends.
+    pub(crate) fn in_value(&self) -> Option<InValue<F>> {
+        match self.state {
+            State::InString | State::Escape | State::Unicode if !self.in_key => {
+                Some(InValue::String(self.field()))
+            }
+            State::InLiteral => Some(InValue::Literal(self.field())),
+            _ => None,
+        }
+    }
+
     /// Reads the next bytes of the document.
     pub(crate) fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink<F>) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             rest = match self.state {
                 State::GivenUp => return,
-                State::InString | State::InKey => self.string(rest, sink),
+                State::InString => self.string(rest, sink),
                 State::InLiteral => self.literal(rest, sink),
-                State::Escape { key } => {
-                    self.escaped(byte, key, sink);
+                State::Escape => {
+                    self.escaped(byte, sink);
                     after
                 }
-                State::Unicode { key } => {
-                    self.digit(byte, key, sink);
+                State::Unicode => {
+                    self.digit(byte, sink);
                     after
                 }
-                _ if byte.is_ascii_whitespace() => after,
+                State::Value | State::ValueOrEnd if begins_literal(byte) => {
+                    self.token_length = 0;
+                    self.state = State::InLiteral;
+                    rest
+                }
                 _ => {
                     self.structure(byte, sink);
-                    // The first byte of a literal is a part of it.
-                    if self.state == State::InLiteral { rest } else { after }
+                    after
                 }
             };
         }
@@ -137,29 +166,26 @@ impl<F: Copy> Scanner<F> {
 
     fn structure(&mut self, byte: u8, sink: &mut impl Sink<F>) {
         self.state = match (self.state, byte) {
-            (State::Value | State::ValueOrEnd, b'{' | b'[') => self.open(byte == b'{', sink),
-            (State::Value | State::ValueOrEnd, b'"') => {
-                self.token_length = 0;
-                State::InString
-            }
-            (State::ValueOrEnd | State::CommaOrEnd, b']') if !self.in_object() => self.close(sink),
-            (State::KeyOrEnd | State::CommaOrEnd, b'}') if self.in_object() => self.close(sink),
-            (State::Value | State::ValueOrEnd, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                self.token_length = 0;
-                State::InLiteral
-            }
-            (State::Key | State::KeyOrEnd, b'"') => {
-                self.token_length = 0;
-                State::InKey
-            }
+            (State::Value | State::ValueOrEnd, b'"') => self.begin_string(false),
+            (State::Key | State::KeyOrEnd, b'"') => self.begin_string(true),
             (State::Colon, b':') => State::Value,
             (State::CommaOrEnd, b',') if self.in_object() => State::Key,
             (State::CommaOrEnd, b',') => {
                 self.next = self.node().and_then(|node| node.items);
                 State::Value
             }
+            (State::Value | State::ValueOrEnd, b'{' | b'[') => self.open(byte == b'{', sink),
+            (State::ValueOrEnd | State::CommaOrEnd, b']') if !self.in_object() => self.close(sink),
+            (State::KeyOrEnd | State::CommaOrEnd, b'}') if self.in_object() => self.close(sink),
+            (state, byte) if byte.is_ascii_whitespace() => state,
             _ => State::GivenUp,
         };
+    }
+
+    fn begin_string(&mut self, is_key: bool) -> State {
+        self.in_key = is_key;
+        self.token_length = 0;
+        State::InString
     }
 
     fn open(&mut self, object: bool, sink: &mut impl Sink<F>) -> State {
@@ -212,46 +238,41 @@ impl<F: Copy> Scanner<F> {
 
     /// Reads as much of a string or key as there is, and returns the rest.
     fn string<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
-        let key = self.state == State::InKey;
         let special = memchr2(b'"', b'\\', bytes);
         let (run, rest) = bytes.split_at(special.unwrap_or(bytes.len()));
-        if key {
-            self.keep(run);
-        } else if let Some(field) = self.field() {
-            self.keep(run);
-            if !run.is_empty() {
-                sink.text(field, run.len() as u64);
-            }
+        let field = if self.in_key { None } else { self.field() };
+        if let Some(field) = field.filter(|_| !run.is_empty()) {
+            sink.text(field, run.len() as u64);
         }
         let Some((&byte, after)) = rest.split_first() else {
+            self.keep(run);
             return rest;
         };
         if byte == b'\\' {
             self.token_length = MAX_TOKEN + 1;
-            self.state = State::Escape { key };
-        } else if key {
-            let key = self.token();
-            self.next = self.node().and_then(|node| node.at_key(key));
+            self.state = State::Escape;
+        } else if self.in_key {
+            self.next = self.node().and_then(|node| node.at_key(self.ended_token(run)));
             self.state = State::Colon;
         } else {
-            if let Some(field) = self.field() {
-                sink.string(field, self.token());
+            if let Some(field) = field {
+                sink.string(field, self.ended_token(run));
             }
             self.state = self.after_value();
         }
         after
     }
 
-    fn escaped(&mut self, byte: u8, key: bool, sink: &mut impl Sink<F>) {
+    fn escaped(&mut self, byte: u8, sink: &mut impl Sink<F>) {
         if byte == b'u' {
             self.escape = (0, 0);
-            self.state = State::Unicode { key };
+            self.state = State::Unicode;
             return;
         }
-        self.end_escape(1, key, sink);
+        self.end_escape(1, sink);
     }
 
-    fn digit(&mut self, byte: u8, key: bool, sink: &mut impl Sink<F>) {
+    fn digit(&mut self, byte: u8, sink: &mut impl Sink<F>) {
         let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u16::try_from(digit).ok())
         else {
             self.state = State::GivenUp;
@@ -266,38 +287,29 @@ impl<F: Copy> Scanner<F> {
                 0x80..0x800 | 0xd800..0xe000 => 2,
                 _ => 3,
             };
-            self.end_escape(bytes, key, sink);
+            self.end_escape(bytes, sink);
         }
     }
 
-    fn end_escape(&mut self, bytes: usize, key: bool, sink: &mut impl Sink<F>) {
-        if key {
-            self.state = State::InKey;
-        } else {
-            self.report_text(bytes, sink);
-            self.state = State::InString;
-        }
-    }
-
-    fn report_text(&self, bytes: usize, sink: &mut impl Sink<F>) {
-        if let Some(field) = self.field() {
-            sink.text(field, bytes as u64);
+    fn end_escape(&mut self, bytes: u64, sink: &mut impl Sink<F>) {
+        self.state = State::InString;
+        if let Some(field) = self.field().filter(|_| !self.in_key) {
+            sink.text(field, bytes);
         }
     }
 
     /// Reads as much of a literal as there is, and returns the rest.
     fn literal<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
-        let is_part =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-        let end = bytes.iter().position(|byte| !is_part(byte));
+        let end = bytes.iter().position(|byte| !is_in_literal(*byte));
         let (run, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-        self.keep(run);
-        if !rest.is_empty() {
-            if let Some(field) = self.field() {
-                sink.literal(field, self.token());
-            }
-            self.state = self.after_value();
+        if rest.is_empty() {
+            self.keep(run);
+            return rest;
         }
+        if let Some(field) = self.field() {
+            sink.literal(field, self.ended_token(run));
+        }
+        self.state = self.after_value();
         rest
     }
 
@@ -312,10 +324,25 @@ impl<F: Copy> Scanner<F> {
         }
     }
 
-    /// The key, literal or string that was read, or nothing if it does not fit.
-    fn token(&self) -> &[u8] {
+    /// The key, literal or string that ends with this run, or nothing if it does not fit.
+    fn ended_token<'t>(&'t mut self, run: &'t [u8]) -> &'t [u8] {
+        if self.token_length == 0 && run.len() <= MAX_TOKEN {
+            // Nearly all of them come whole.
+            return run;
+        }
+        self.keep(run);
         self.token.get(..self.token_length).unwrap_or_default()
     }
+}
+
+/// Returns whether a literal may begin with this byte.
+const fn begins_literal(byte: u8) -> bool {
+    matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
+}
+
+/// Returns whether a literal may have this byte.
+const fn is_in_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
 #[cfg(test)]

@@ -1,0 +1,199 @@
+//! What the events of a stream have in common.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use super::fields::Field;
+use crate::json::{InValue, Node, Scanner};
+
+/// The longest event that a pattern is made of.
+const MAX_EVENT: usize = 1_024;
+/// The most values of an event that a pattern is made of.
+const MAX_VALUES: usize = 32;
+/// How often a pattern is made for a stream. One that changes its form more often is read in full.
+const MAX_TRIES: u8 = 8;
+
+/// Recognises the events that are like an earlier one but for their text, without reading their
+/// JSON again: nearly all events of a stream.
+///
+/// It is made of an event that says nothing but text, and that came whole. All of it has to come
+/// again, except for the contents of strings and numbers at places that do not matter, as far as
+/// they were found to vary, such as a sequence number. So what is recognised is always the same
+/// document, in which a few values are others.
+#[derive(Debug, Default)]
+pub(super) struct Pattern {
+    /// The event that it is made of; empty before there is one.
+    event: Vec<u8>,
+    /// The values of the event that may vary, in their order.
+    values: Vec<Value>,
+    /// Whether another event would be a better one.
+    is_stale: bool,
+    tries: u8,
+}
+
+/// A value of the event that may vary.
+#[derive(Debug)]
+struct Value {
+    /// Where its content is in the event.
+    at: Range<usize>,
+    kind: Kind,
+    varies: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A string that is counted. It always varies.
+    Text,
+    /// A string that does not matter.
+    String,
+    /// Digits that do not matter.
+    Digits,
+}
+
+/// An event that was recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Repeated {
+    /// The length of the event.
+    pub(super) length: usize,
+    /// Its pieces of text that are not empty.
+    pub(super) texts: u64,
+    pub(super) text_bytes: u64,
+}
+
+impl Pattern {
+    /// Returns the event at the beginning of these bytes, which is where an event may begin, if it
+    /// is one of the pattern and all of it is there.
+    pub(super) fn find(&mut self, bytes: &[u8]) -> Option<Repeated> {
+        if self.event.is_empty() {
+            return None;
+        }
+        let (mut found, mut from) = (Repeated::default(), 0);
+        for value in self.values.iter().filter(|value| value.varies) {
+            let (same, rest) = (&self.event[from..value.at.start], &bytes[found.length..]);
+            let Some(rest) = rest.strip_prefix(same) else {
+                self.differs(from, found.length, bytes);
+                return None;
+            };
+            let (length, text_bytes) = value.kind.content(rest)?;
+            if value.kind == Kind::Text {
+                found.texts += u64::from(length > 0);
+                found.text_bytes += text_bytes;
+            }
+            found.length += same.len() + length;
+            from = value.at.end;
+        }
+        let same = &self.event[from..];
+        if !bytes[found.length..].starts_with(same) {
+            self.differs(from, found.length, bytes);
+            return None;
+        }
+        found.length += same.len();
+        Some(found)
+    }
+
+    /// The event from one place on, and the bytes from another one on, are not the same.
+    fn differs(&mut self, from: usize, other: usize, bytes: &[u8]) {
+        let rest = &bytes[other..];
+        let pairs = self.event[from..].iter().zip(rest);
+        let same = pairs.take_while(|(left, right)| left == right).count();
+        if same == rest.len() {
+            // More has not come yet.
+            return;
+        }
+        let is_there = |value: &&mut Value| {
+            !value.varies && (value.at.start..=value.at.end).contains(&(from + same))
+        };
+        match self.values.iter_mut().find(is_there) {
+            Some(value) => value.varies = true,
+            None => self.is_stale = true,
+        }
+    }
+
+    /// Makes a pattern of an event, unless there is one that is as good. The event says nothing but
+    /// text, and has its data in one line.
+    pub(super) fn learn(&mut self, event: &[u8], data: Range<usize>, root: &'static Node<Field>) {
+        let is_wanted = self.event.is_empty() || self.is_stale;
+        if !is_wanted || self.tries == MAX_TRIES || event.len() > MAX_EVENT {
+            return;
+        }
+        self.tries += 1;
+        let values = values(event, data, root);
+        if values.len() > MAX_VALUES {
+            return;
+        }
+        let mut event = event.to_vec();
+        // The text itself is of no use, so that none is kept.
+        for value in values.iter().filter(|value| value.kind == Kind::Text) {
+            event[value.at.clone()].fill(b' ');
+        }
+        *self = Self { event, values, is_stale: false, tries: self.tries };
+    }
+}
+
+impl Kind {
+    /// Returns the length of the content of such a value at the beginning of these bytes, and the
+    /// length of its text. `None` if it is not whole, or is not as simple.
+    fn content(self, bytes: &[u8]) -> Option<(usize, u64)> {
+        if self == Self::Digits {
+            let length = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
+            return (length > 0).then_some((length, 0));
+        }
+        let (mut length, mut escapes) = (0, 0);
+        loop {
+            let special = memchr2(b'"', b'\\', &bytes[length..])?;
+            // The end of a line would end the data.
+            if bytes[length..length + special].iter().any(u8::is_ascii_control) {
+                return None;
+            }
+            length += special;
+            if bytes[length] == b'"' {
+                return Some((length, (length - escapes) as u64));
+            }
+            // `\u` is some bytes of text, and not one.
+            if matches!(bytes.get(length + 1)?, b'u' | ..b' ') {
+                return None;
+            }
+            length += 2;
+            escapes += 1;
+        }
+    }
+}
+
+/// Returns the values of an event that may vary.
+fn values(event: &[u8], data: Range<usize>, root: &'static Node<Field>) -> Vec<Value> {
+    let mut scanner = Scanner::new(root);
+    let (mut values, mut start) = (Vec::new(), None);
+    for at in data {
+        let before = scanner.in_value();
+        scanner.feed(&event[at..=at], &mut ());
+        let now = scanner.in_value();
+        if before == now {
+            continue;
+        }
+        if let (Some(value), Some(start)) = (before, start.take()) {
+            values.extend(Value::new(value, start..at, event));
+        }
+        start = match now {
+            // Its content begins after the quote.
+            Some(InValue::String(_)) => Some(at + 1),
+            Some(InValue::Literal(_)) => Some(at),
+            None => None,
+        };
+    }
+    values
+}
+
+impl Value {
+    fn new(value: InValue<Field>, at: Range<usize>, event: &[u8]) -> Option<Self> {
+        let kind = match value {
+            InValue::String(Some(Field::Text)) => Kind::Text,
+            InValue::String(None) => Kind::String,
+            InValue::Literal(None) if event[at.clone()].iter().all(u8::is_ascii_digit) => {
+                Kind::Digits
+            }
+            InValue::String(Some(_)) | InValue::Literal(_) => return None,
+        };
+        Some(Self { at, kind, varies: kind == Kind::Text })
+    }
+}
