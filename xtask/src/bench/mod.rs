@@ -68,6 +68,11 @@ const BENCHES: &[Bench] = &[
         about: "requests through the gateway, against the same upstream asked directly and nginx",
     },
     Bench {
+        name: "models",
+        package: "sluice-server",
+        about: "a stream of a language model that the gateway meters, against one that it does not",
+    },
+    Bench {
         name: "observed",
         package: "sluice-server",
         about: "POST /v1/check with metrics on against off, and with traces",
