@@ -6,11 +6,17 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use sluice_core::{
+    Action, Algorithm, Check, Cost, CostsDigest, Decision, Guarded, Hold, HoldId, HoldStep, Limit,
+    Part, Rate, Subject, Tag, Tagger, Timestamp,
+};
 use sluice_store::{
-    RedisError, RedisHandle, RedisSettings, RedisStore, SentinelSettings, Store, StoreError,
+    RedisError, RedisHandle, RedisSettings, RedisStore, Replica, SentinelSettings, Store,
+    StoreError,
 };
 use sluice_testkit::{Program, RedisServer, ReservedPort, eventually, eventually_async};
 use tempfile::TempDir;
@@ -97,6 +103,22 @@ fn pair() -> [RedisServer; 2] {
         servers[1].info("master_link_status") == "up"
     });
     servers
+}
+
+/// Ends replication between the two for good. They stay up, and a Sentinel may promote the replica.
+///
+/// The connection is closed, so that no write is left in a buffer which the replica could read
+/// later, and the replica cannot log in to open another one.
+fn cut_replication([primary, replica]: &[RedisServer; 2]) {
+    eventually("the replica has every write", || {
+        replica.info("slave_repl_offset") == primary.info("master_repl_offset")
+    });
+    replica.command(&["CONFIG", "SET", "masteruser", "nobody"]);
+    replica.command(&["CONFIG", "SET", "masterauth", "wrong"]);
+    primary.command(&["CLIENT", "KILL", "TYPE", "replica"]);
+    eventually("the replica is left behind", || {
+        primary.info("connected_slaves") == "0" && replica.info("master_link_status") == "down"
+    });
 }
 
 fn settings(url: impl Into<String>) -> RedisSettings {
@@ -270,4 +292,81 @@ async fn a_sentinel_in_the_place_of_a_server_is_named() {
     let StoreError::WrongSettings(cause) = &error else { panic!("{error:?}") };
     assert!(cause.to_string().contains(": the server is a Sentinel"), "{cause}");
     assert!(cause.to_string().contains("`redis+sentinel://h1:26379"), "{cause}");
+}
+
+/// A limit that does not refill while a test runs.
+fn tokens() -> Arc<Limit> {
+    let rate = Rate::new("1/day".parse().unwrap(), 100).unwrap();
+    Arc::new(Limit::new("tokens", Algorithm::TokenBucket(rate)).unwrap())
+}
+
+fn alice() -> Tag {
+    Tagger::new(b"").tag(Subject::Client(b"alice"))
+}
+
+fn of_hold(id: u8, step: HoldStep) -> Check {
+    Check::of_hold(Hold::new(HoldId::from_bytes([id; 16]), Duration::from_secs(600), step))
+}
+
+fn reserve(id: u8, cost: u64) -> Check {
+    let costs = CostsDigest::from_number(cost);
+    of_hold(id, HoldStep::Reserve { costs }).with(&tokens(), alice(), Cost::new(cost).unwrap())
+}
+
+fn settle(id: u8, held: u64, used: u64, reserved_at: Timestamp) -> Check {
+    let actual = CostsDigest::from_number(used);
+    let mut check = of_hold(id, HoldStep::Settle { actual, reserved_at });
+    let [held, used] = [held, used].map(|tokens| Cost::new(tokens).unwrap());
+    check.push(Part::settling(tokens(), alice(), held, used));
+    check
+}
+
+async fn take(store: &RedisStore, cost: u64) -> Result<Decision, StoreError> {
+    let cost = Cost::new(cost).unwrap();
+    store.decide(&Check::new(Action::Take).with(&tokens(), alice(), cost)).await
+}
+
+/// Returns the tokens that alice has.
+async fn remaining(store: &RedisStore) -> u64 {
+    take(store, 0).await.unwrap().verdicts()[0].remaining
+}
+
+/// The row "store (lost writes)" of the failures of holds: the reservation or its record may be
+/// gone, and each lost write gives back at most one hold too much.
+#[tokio::test]
+async fn writes_of_holds_that_a_failover_loses_make_at_most_one_hold_each() {
+    let servers = pair();
+    let sentinel = Sentinel::watch(&servers[0], &[]);
+    sentinel.knows_a_replica();
+    let url = format!("redis+sentinel://{}/main", sentinel.at());
+    let store = RedisStore::new(&settings(&url), ()).unwrap();
+    store.announce(&Replica::new("one", "1")).await.unwrap();
+    let decide = async |check: Check| store.decide(&check).await.unwrap();
+
+    take(&store, 50).await.unwrap();
+    let kept_at = decide(reserve(1, 10)).await.at();
+    cut_replication(&servers);
+    // The first hold's settlement is lost, and the second hold with its record.
+    decide(settle(1, 10, 4, kept_at)).await;
+    let lost_at = decide(reserve(2, 30)).await.at();
+    assert_eq!(remaining(&store).await, 100 - 50 - 4 - 30);
+
+    servers[0].kill();
+    eventually_async("the new primary decides", async || take(&store, 0).await).await;
+    assert_eq!(servers[1].info("role"), "master");
+    assert_eq!(remaining(&store).await, 100 - 50 - 10, "neither write has reached it");
+
+    // A lost settlement that is sent again is made up for exactly, and once.
+    let settled =
+        [decide(settle(1, 10, 4, kept_at)).await, decide(settle(1, 10, 4, kept_at)).await];
+    let guarded = settled.map(|settled| settled.guarded());
+    assert_eq!(guarded, [Some(Guarded::First), Some(Guarded::Repeated)]);
+    assert_eq!(remaining(&store).await, 100 - 50 - 4);
+
+    // The settlement of a lost hold gives back what it did not use, of what nothing was taken. So
+    // there are 30 tokens too many, which is the hold, however often it is sent.
+    for expected in [Guarded::Late, Guarded::Repeated] {
+        assert_eq!(decide(settle(2, 30, 20, lost_at)).await.guarded(), Some(expected));
+        assert_eq!(remaining(&store).await, 100 - 50 - 4 - 20 + 30);
+    }
 }
