@@ -23,10 +23,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Reads what an answer used, while its body passes in pieces of any size.
 ///
-/// Nothing of the body is delayed, and its size does not matter: a meter takes less than a kilobyte,
-/// and up to two for an event, without its text, that it compares the next ones with. Only where a
-/// chunk is to be [taken out](Self::without_usage_chunk) it holds back the beginning of an event
-/// until it is known to be another one: at most 64 KiB.
+/// Nothing of the body is delayed, and its size does not matter: a meter takes less than a
+/// kilobyte, and up to two for an event, without its text, that it compares the next ones with.
+/// Only where a chunk is to be [taken out](Self::without_usage_chunk) it holds back the beginning
+/// of an event until it is known to be another one: at most 64 KiB.
 ///
 /// Every piece goes through [`feed`](Self::feed), then [`finish`](Self::finish) says what was used,
 /// or [`abort`](Self::abort), where the body did not come to its end.
