@@ -27,6 +27,7 @@ async fn check(client: &mut Client, path: &str) -> Response {
 async fn reserve(client: &mut Client, body: Value) -> Response {
     let mut body = body;
     body["client"] = json!("alice");
+    body["costs"] = json!({});
     client.post("/v1/reserve", &body).await
 }
 
@@ -120,7 +121,7 @@ async fn a_smooth_quota_is_two_limits() {
     }
     let denied = check(&mut client, "/").await;
     assert_eq!(denied.status, 429);
-    assert_eq!(denied.json()["limit"], "monthly:smooth", "{denied}");
+    assert_eq!(denied.json()["limits"][0]["name"], "monthly:smooth", "it binds: {denied}");
     // What the second limit denies takes nothing of the quota.
     assert_eq!(limit(&denied, "monthly")["remaining"], 98, "{denied}");
     assert_eq!(limit(&denied, "monthly:smooth")["algorithm"], "token_bucket");
@@ -167,7 +168,8 @@ async fn a_slot_is_held_until_it_is_settled() {
     assert_eq!(settled.json()["state"], "settled", "{settled}");
     assert_eq!(reserve(&mut client, json!({})).await.status, 200, "the slot is free again");
     let settled = client.post("/v1/settle", &reservation(&extended)).await;
-    assert_eq!(settled.json()["given_back"], json!({ "flights": 1 }), "{settled}");
+    assert_eq!(settled.json()["state"], "settled", "{settled}");
+    assert_eq!(limit(&reserve(&mut client, json!({})).await, "flights")["remaining"], 0);
     // A check sees no end of a request, and so the limit does not apply to it.
     assert_eq!(check(&mut client, "/").await.json()["limits"], json!([]));
 }
@@ -198,12 +200,12 @@ async fn a_check_of_all_algorithms_takes_from_all_or_from_none() {
     );
     let mut client = Client::of(replica.http_addr());
     let all = ["bucket", "quota", "span", "flights"];
-    let tight = || json!({ "path": "/tight", "costs": {} });
+    let tight = || json!({ "path": "/tight" });
     let first = reserve(&mut client, tight()).await;
     assert_eq!(first.status, 200, "{first}");
     let denied = reserve(&mut client, tight()).await;
     assert_eq!(denied.status, 429, "{denied}");
-    assert_eq!(denied.json()["limit"], "tight", "{denied}");
+    assert_eq!(denied.json()["limits"][0]["name"], "tight", "it binds: {denied}");
     for name in all {
         assert_eq!(limit(&first, name)["remaining"], 8, "{first}");
         assert_eq!(limit(&denied, name)["remaining"], 8, "{denied}");

@@ -94,15 +94,15 @@ pub enum CalendarError {
     },
     /// A time zone does not change windows of this unit.
     #[error(
-        "a {unit} begins at the same time in every time zone: leave the time zone out, or use a \
-         day, a week, a month or a year"
+        "windows of one {unit} begin at the same time in every time zone: leave the time zone out, \
+         or use a day, a week, a month or a year"
     )]
     ZoneOfUnit {
         /// The unit.
         unit: CalendarUnit,
     },
     /// Only a month can begin on another day than its first.
-    #[error("a {unit} has no anchor: only a month can begin on a day of its own")]
+    #[error("windows of one {unit} have no anchor: only a month can begin on a day of its own")]
     AnchorOfUnit {
         /// The unit.
         unit: CalendarUnit,

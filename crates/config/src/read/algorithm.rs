@@ -47,11 +47,11 @@ pub(super) fn read(
     let belongs = |owner: Key, field: &Field<'_>| match (owner, key) {
         _ if owner == key || !field.is_present() => Ok(()),
         (Key::Rate, Key::Quota) => Err(field.refuse(
-            "belongs to a `rate`, and this limit has a `quota`: write `smooth: { rate: 100/second, \
+            "belongs to `rate`, and this limit has `quota`: write `smooth: { rate: 100/second, \
              burst: 500 }` to bound how fast it is used up, or remove the key",
         )),
         _ => Err(field.refuse(format_args!(
-            "belongs to a `{}`, and this limit has a `{}`: remove the key",
+            "belongs to `{}`, and this limit has `{}`: remove the key",
             owner.name(),
             key.name()
         ))),

@@ -88,7 +88,7 @@ impl Key {
         };
         let refuse = |(_, field): &(Self, Field<'_>)| {
             field.refuse(format_args!(
-                "a limit counts in one way, and this one has a `{}`: keep one of them, or write \
+                "a limit counts in one way, and this one has `{}`: keep one of them, or write \
                  two limits",
                 first.name()
             ))
@@ -98,7 +98,7 @@ impl Key {
         }
         match chosen? {
             Some(key) if key != *first => Err(written.refuse(format_args!(
-                "`{}` does not count by a `{}`: remove this key, or write `{}`",
+                "`{}` does not go with `{}`: remove this key, or write `{}`",
                 key.algorithm(),
                 first.name(),
                 key.example()

@@ -45,7 +45,7 @@ impl Scope<'_> {
     pub(super) fn refuse_other_algorithms(self, table: &Table<'_>) -> Result<(), Refused> {
         let belongs = |name: &str, key: Key| {
             let example = self.general_limit(key);
-            format!("only an entry of `limits` has a `{name}`: write it as {example}")
+            format!("only an entry of `limits` has `{name}`: write it as {example}")
         };
         for key in Key::OF_LIMITS {
             let word = table.refuse_elsewhere(&[key.name()], |name| belongs(name, key));
@@ -56,7 +56,7 @@ impl Scope<'_> {
         let written = algorithm.text_if_any();
         match Key::OF_LIMITS.into_iter().find(|key| written == Some(key.name())) {
             Some(key) => Err(algorithm.refuse(format_args!(
-                "only an entry of `limits` can be a `{}`: write it as {}",
+                "only an entry of `limits` can be `{}`: write it as {}",
                 key.name(),
                 self.general_limit(key)
             ))),

@@ -27,7 +27,13 @@ pub(super) fn write(
     }
     for (place, limit) in limits.iter().enumerate() {
         write!(out, "  {}: {} of {}", text(&limit["name"]), limit["remaining"], limit["limit"])?;
-        write!(out, " left per {}, burst {}", seconds(&limit["window"]), limit["burst"])?;
+        let algorithm = limit["algorithm"].as_str().unwrap_or_default();
+        match algorithm {
+            "quota" => write!(out, " left in a window of {}", span(&limit["window"]))?,
+            "at_most" => write!(out, " left in any {}", span(&limit["window"]))?,
+            "concurrent" => write!(out, " slots left")?,
+            _ => write!(out, " left per {}, burst {}", seconds(&limit["window"]), limit["burst"])?,
+        }
         if limit["mode"] == "shadow" {
             write!(out, ", in shadow mode")?;
         }
@@ -38,11 +44,14 @@ pub(super) fn write(
             write!(out, ", has them in {}", in_words(wait))?;
         }
         if limit["never"] == true {
-            write!(out, ", which is above its burst")?;
+            let most =
+                if limit["burst"].is_null() { "more than it admits" } else { "above its burst" };
+            write!(out, ", which is {most}")?;
         }
         // Of the binding limit alone, the response says it in seconds from now.
         if let (0, Some(full_in)) = (place, reported.full_in_seconds()) {
-            write!(out, ", full again in {}", in_words(full_in))?;
+            let event = if algorithm == "quota" { "begins anew" } else { "full again" };
+            write!(out, ", {event} in {}", in_words(full_in))?;
         }
         writeln!(out)?;
     }
@@ -80,6 +89,11 @@ fn seconds(window: &Value) -> String {
         Some(86_400) => "day".to_owned(),
         _ => format!("{window} seconds"),
     }
+}
+
+/// Returns a number of seconds in words.
+fn span(window: &Value) -> String {
+    window.as_u64().map_or_else(|| "?".to_owned(), in_words)
 }
 
 /// Returns a span in words, rounded up to a unit of which there are few.
