@@ -167,6 +167,22 @@ fn holds() -> Vec<Panel> {
         )
         .unit(Unit::Share)
         .query("", format!("clamp_min(1 - {settled} / ({held} > 0), 0)")),
+        Panel::time_series(
+            "Slots held, by limit",
+            "Slots that requests in flight hold of limits with `concurrent`, over the selected \
+             replicas: the ten limits with the most.",
+        )
+        .query(
+            "{{limit}}",
+            format!("topk(10, sum by (limit) ({}))", SELECTED.series("sluice_slots_held", "")),
+        ),
+        Panel::time_series(
+            "Slots lost",
+            "Slots per second that were not renewed in time, so that others may have them. \
+             Finish: their requests go on. Cut: they are cut off.",
+        )
+        .unit(Unit::OperationsPerSecond)
+        .query("{{on_lost}}", sum_of_rate("on_lost", "sluice_slots_lost_total")),
     ]
 }
 

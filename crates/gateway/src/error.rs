@@ -57,6 +57,8 @@ pub(crate) enum ForwardError {
     ClientTimedOut(Duration),
     #[error("the client aborted the body")]
     ClientAborted,
+    #[error("the request has lost its slot under a limit on requests in flight")]
+    SlotLost,
 }
 
 impl ForwardError {
@@ -81,7 +83,8 @@ impl ForwardError {
             | Self::UnknownCoding
             | Self::UnrequestedUpgrade
             | Self::ClientTimedOut(_)
-            | Self::ClientAborted => None,
+            | Self::ClientAborted
+            | Self::SlotLost => None,
         }
     }
 }
@@ -112,6 +115,7 @@ impl From<ForwardError> for Problem {
             ForwardError::TimedOut(_) => ProblemKind::UpstreamTooSlow,
             ForwardError::ClientTimedOut(_) => ProblemKind::BodyTooSlow,
             ForwardError::ClientAborted => ProblemKind::MalformedBody,
+            ForwardError::SlotLost => ProblemKind::StoreUnavailable,
         };
         let problem = Self::new(kind, failure.to_string());
         if failure.is_busy() { problem.retry_after(RETRY_AFTER) } else { problem }

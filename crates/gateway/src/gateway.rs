@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::EXPECT, request::Parts,
 };
+use hyper::body::Incoming;
 use sluice::{Recorders, response::headers};
 use sluice_config::gateway::{GatewaySettings, RateLimitHeaders, UpstreamUrl};
 use sluice_core::Decision;
@@ -21,12 +22,13 @@ use crate::{
     error::ForwardError,
     exchange::{self, Failed},
     health::{self, Watch},
+    occupied::OccupiedSlots,
     rate_limit_fields::is_rate_limit_field,
     request_body::Upload,
     response,
     tunnel::Tunnels,
     upstream::Upstream,
-    upstream_body::UpstreamBody,
+    upstream_body::{ConnectionInUse, UpstreamBody},
     upstream_request::{ClientConnection, UpstreamRequest},
     upstreams::Upstreams,
 };
@@ -86,7 +88,7 @@ impl Gateway {
     }
 
     /// Forwards an allowed request to its `destination`, and returns the head of the response. The
-    /// decision was made by these `fields`.
+    /// decision was made by these `fields`. The request holds `slots` until its response has ended.
     ///
     /// # Errors
     /// Returns a problem when no upstream responds.
@@ -97,12 +99,22 @@ impl Gateway {
         fields: &DecidingFields,
         head: Parts,
         body: Body,
+        mut slots: OccupiedSlots,
     ) -> Result<Response<UpstreamBody>, Problem> {
         let waits = head.headers.contains_key(EXPECT);
         let upload = Upload::new(body, waits, fields.clone());
         let settings = &self.inner.settings;
         let outgoing = UpstreamRequest::new(head, upload, client, destination, fields, settings);
-        self.try_upstreams(outgoing).await.map_err(Problem::from)
+        let forwarded = tokio::select! {
+            received = self.try_upstreams(outgoing) => received,
+            () = slots.cut() => Err(ForwardError::SlotLost),
+        };
+        let (received, connection_in_use, outgoing) = forwarded?;
+        let upstream = Arc::clone(connection_in_use.in_flight.upstream());
+        let tunnels = &self.inner.tunnels;
+        response::forward(received, connection_in_use, outgoing, tunnels, settings, slots)
+            .inspect_err(|cause| upstream.failed(cause))
+            .map_err(Problem::from)
     }
 
     /// Writes the rate limit fields of `decision` into the `fields` of a response with `status`.
@@ -148,21 +160,14 @@ impl Gateway {
     async fn try_upstreams(
         &self,
         mut outgoing: UpstreamRequest,
-    ) -> Result<Response<UpstreamBody>, ForwardError> {
-        let Inner { settings, upstreams, tunnels } = &*self.inner;
+    ) -> Result<(Response<Incoming>, ConnectionInUse, UpstreamRequest), ForwardError> {
+        let Inner { settings, upstreams, .. } = &*self.inner;
         let mut tried: SmallVec<[Arc<Upstream>; 2]> = SmallVec::new();
         let mut failure = ForwardError::NoHealthyUpstream;
         while let Some(upstream) = upstreams.choose(&tried) {
             match exchange::send(settings, upstream, &mut outgoing).await {
                 Ok((received, connection_in_use)) => {
-                    return response::forward(
-                        received,
-                        connection_in_use,
-                        outgoing,
-                        tunnels,
-                        settings,
-                    )
-                    .inspect_err(|cause| upstream.failed(cause));
+                    return Ok((received, connection_in_use, outgoing));
                 }
                 Err(Failed { cause, try_elsewhere }) => {
                     upstream.failed(&cause);

@@ -26,6 +26,8 @@
 //!   does not take it for complete.
 //! - Sluice's own responses have CORS fields where the request has an `Origin` (`cors`), so that a
 //!   page can read the status and `Retry-After`.
+//! - The slots of limits on requests in flight are held to the last byte of the response, or until
+//!   a tunnel is closed (`occupied`). A request that loses one is cut off, if the limit says so.
 //! - When the client disconnects, the upstream is notified at once: its connection is closed, or
 //!   its stream is reset.
 
@@ -41,6 +43,7 @@ mod gateway;
 mod health;
 mod hop_by_hop;
 mod location;
+mod occupied;
 mod pool;
 mod rate_limit_fields;
 mod received;
@@ -56,6 +59,6 @@ mod upstreams;
 
 pub use self::{
     deciding_fields::DecidingFields, destination::Destination, error::OpenGatewayError,
-    gateway::Gateway, health::Watch, upstream_body::UpstreamBody,
+    gateway::Gateway, health::Watch, occupied::OccupiedSlots, upstream_body::UpstreamBody,
     upstream_request::ClientConnection,
 };

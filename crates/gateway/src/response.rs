@@ -13,6 +13,7 @@ use sluice_config::gateway::GatewaySettings;
 use crate::{
     error::ForwardError,
     hop_by_hop, location,
+    occupied::OccupiedSlots,
     tunnel::Tunnels,
     upgrade,
     upstream_body::{ConnectionInUse, UpstreamBody},
@@ -31,13 +32,15 @@ fn has_known_coding(headers: &HeaderMap) -> bool {
         && first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// Converts an upstream's response to `request`. Opens a tunnel if it grants an upgrade.
+/// Converts an upstream's response to `request`. Opens a tunnel if it grants an upgrade. What the
+/// response or the tunnel consists of keeps the `slots`.
 pub(crate) fn forward(
     mut response: Response<Incoming>,
     connection_in_use: ConnectionInUse,
     mut request: UpstreamRequest,
     tunnels: &Tunnels,
     settings: &GatewaySettings,
+    slots: OccupiedSlots,
 ) -> Result<Response<UpstreamBody>, ForwardError> {
     if !has_known_coding(response.headers()) {
         return Err(ForwardError::UnknownCoding);
@@ -57,7 +60,7 @@ pub(crate) fn forward(
             head.headers.remove(CONTENT_LENGTH);
         }
         let upload = request.upload().cloned();
-        let body = UpstreamBody::new(body, connection_in_use, upload, settings.idle_timeout);
+        let body = UpstreamBody::new(body, connection_in_use, upload, settings.idle_timeout, slots);
         return Ok(Response::from_parts(head, body));
     }
     let Some((protocol, client)) = granted else {
@@ -66,7 +69,7 @@ pub(crate) fn forward(
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, protocol);
     let upstream = hyper::upgrade::on(&mut response);
-    tunnels.open(client, upstream, connection_in_use, settings.idle_timeout);
+    tunnels.open(client, upstream, connection_in_use, settings.idle_timeout, slots);
     Ok(response.map(|_nothing| UpstreamBody::none()))
 }
 

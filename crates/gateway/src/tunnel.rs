@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::upstream_body::ConnectionInUse;
+use crate::{occupied::OccupiedSlots, upstream_body::ConnectionInUse};
 
 /// All open tunnels.
 #[derive(Debug)]
@@ -36,13 +36,14 @@ impl Tunnels {
     }
 
     /// Copies bytes between `client` and `upstream` until both are finished, one of them
-    /// disconnects, or nothing moves for `idle_timeout`.
+    /// disconnects, nothing moves for `idle_timeout`, or the tunnel loses its `slots`.
     pub(crate) fn open(
         &self,
         client: OnUpgrade,
         upstream: OnUpgrade,
         connection_in_use: ConnectionInUse,
         idle_timeout: Duration,
+        mut slots: OccupiedSlots,
     ) {
         let mut ending = self.ending.subscribe();
         let counted = self.recorder.connection_opened(ConnectionKind::WebSocket);
@@ -54,8 +55,11 @@ impl Tunnels {
                     }
                 }
                 _ = ending.wait_for(|ending| *ending) => {}
+                () = slots.cut() => {
+                    tracing::debug!("an upgraded connection was cut off: it has lost its slot");
+                }
             }
-            drop((connection_in_use, counted));
+            drop((connection_in_use, counted, slots));
         });
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{pool::Sender, request_body::Upload, upstream::InFlight};
+use crate::{occupied::OccupiedSlots, pool::Sender, request_body::Upload, upstream::InFlight};
 use sluice_http::traffic::UnfinishedResponse;
 
 /// The body of an upstream's response. It is read only as fast as the client reads it, frame by
@@ -27,6 +27,7 @@ pub struct UpstreamBody {
     upload: Option<Arc<Upload>>,
     sent_bytes: u64,
     unfinished: Option<UnfinishedResponse>,
+    slots: OccupiedSlots,
 }
 
 /// What a request occupies of an upstream until its response ends.
@@ -45,6 +46,9 @@ pub enum UpstreamBodyError {
     /// The upstream sent nothing for too long.
     #[error("the upstream sent nothing for {0:?} in the middle of its response")]
     TimedOut(Duration),
+    /// The request lost its slot.
+    #[error("the request has lost its slot under a limit on requests in flight")]
+    SlotLost,
 }
 
 /// Detects that nothing arrived for a while.
@@ -68,15 +72,18 @@ impl UpstreamBody {
             upload: None,
             sent_bytes: 0,
             unfinished: None,
+            slots: OccupiedSlots::default(),
         }
     }
 
-    /// Creates the body of a response. `upload` is the progress of the request's own body.
+    /// Creates the body of a response, until whose end the request holds `slots`. `upload` is the
+    /// progress of the request's own body.
     pub(crate) fn new(
         body: Incoming,
         connection_in_use: ConnectionInUse,
         upload: Option<Arc<Upload>>,
         idle_timeout: Duration,
+        slots: OccupiedSlots,
     ) -> Self {
         let idle = Idle::after(idle_timeout);
         let mut created = Self {
@@ -86,6 +93,7 @@ impl UpstreamBody {
             upload,
             sent_bytes: 0,
             unfinished: None,
+            slots,
         };
         if created.is_end_stream() {
             created.end();
@@ -99,6 +107,7 @@ impl UpstreamBody {
     }
 
     fn end(&mut self) {
+        self.slots.release();
         let Some(ConnectionInUse { in_flight, sender: Sender::Http1(connection, place) }) =
             self.connection_in_use.take()
         else {
@@ -123,6 +132,12 @@ impl HttpBody for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamBodyError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if this.slots.poll_cut(context).is_ready() {
+            this.slots.release();
+            this.connection_in_use = None;
+            this.body = None;
+            return Poll::Ready(Some(Err(UpstreamBodyError::SlotLost)));
+        }
         match Pin::new(&mut *body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.moved = true;

@@ -213,6 +213,16 @@ impl Book {
         followup
     }
 
+    /// Returns how many slots count at `now`, as far as is known.
+    #[cfg(test)]
+    pub(super) fn counted(&self, now: Instant) -> u64 {
+        let held = self.buckets.values().flat_map(|slots| slots.held.values());
+        let counted = held.filter(|held| {
+            held.state == State::Counted && now < held.timing.deadline && !held.is_released
+        });
+        counted.map(|held| held.cost.tokens()).sum()
+    }
+
     /// Returns how many slots of which limit a request holds.
     pub(super) fn held(&self, key: Key) -> Option<(Arc<Limit>, u64)> {
         let slots = self.buckets.get(&key.bucket)?;

@@ -28,6 +28,10 @@
 //! # }
 //! ```
 //!
+//! `RateLimitLayer` does this for the services that it wraps, to the end of the response's body. It
+//! cuts nothing off: a service that wants to finds [`HeldSlots::cut`] in the
+//! [`Checked`](crate::Checked) of the request's extensions.
+//!
 //! # Crashes and outages
 //! Slots that are held are renewed once in each [term](crate::Concurrent::term), in a task on the
 //! runtime of the request that took them. So those of a process that crashes are free after one to
@@ -41,6 +45,8 @@ mod book;
 mod held_slots;
 mod keeper;
 mod lost_log;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod uncancelled;
 

@@ -154,6 +154,15 @@ impl App {
                      their estimates"
                 );
             }
+            // The requests have ended, but the store may not know that yet.
+            let holding = engine.limiter().finish_slots(left().max(LAST_SETTLEMENTS)).await;
+            if holding > 0 {
+                tracing::warn!(
+                    requests = holding,
+                    "the slots of these requests in flight are not given back: they return by \
+                     themselves after two terms"
+                );
+            }
             closed + upgraded
         };
         let (http, rpc) = tokio::join!(http, rpc);

@@ -14,7 +14,7 @@ use sluice_http::Problem;
 
 use crate::engine::Engine;
 
-/// Decides about the request that was sent, for `path`.
+/// Decides about the request that was sent, for `path`. The caller sees its end if it is followed.
 ///
 /// # Errors
 /// Returns a problem when the request cannot be checked.
@@ -23,8 +23,10 @@ pub(crate) async fn decide(
     peer: IpAddr,
     head: &Parts,
     path: &NormalPath<'_>,
+    is_followed: bool,
 ) -> Result<Checked, Problem> {
     let identity = engine.identify(&head.headers, peer)?;
     let request = engine.request(&identity, head.method.as_str(), path.as_str(), &head.headers);
+    let request = if is_followed { request.followed() } else { request };
     Ok(engine.limiter().check_identified(&identity, &request).await?)
 }

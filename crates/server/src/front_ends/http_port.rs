@@ -12,7 +12,9 @@ use http::{
 use hyper::body::Incoming;
 use sluice::{Checked, stats::EndpointLabels};
 use sluice_core::{Decision, NormalPath, RequestError};
-use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
+use sluice_gateway::{
+    ClientConnection, DecidingFields, Destination, Gateway, OccupiedSlots, UpstreamBody,
+};
 use sluice_http::{
     Handler, Problem, ProblemKind, RequestBody,
     access::{CallerAccess, Rejected, TokenFields},
@@ -327,14 +329,16 @@ impl HttpFrontEnds {
             }
             (way, _) => way,
         };
-        let decided = any_path::decide(&self.inner.services.engine, peer, head, path).await;
+        let decided =
+            any_path::decide(&self.inner.services.engine, peer, head, path, way.is_some()).await;
         let (label, reply) = match decided {
             Ok(checked) => {
                 let pattern = pattern_of(&checked);
+                let slots = OccupiedSlots::new(checked.slots().clone());
                 let decision = checked.decision;
                 let reply = match way {
                     Some(way) if decision.is_allowed() => {
-                        Box::pin(self.forward(way, peer, head, body, &decision)).await
+                        Box::pin(self.forward(way, peer, head, body, &decision, slots)).await
                     }
                     _ => Reply::Own(decision::respond(&decision)),
                 };
@@ -418,12 +422,13 @@ impl HttpFrontEnds {
         head: &mut Parts,
         body: &mut Body,
         decision: &Decision,
+        slots: OccupiedSlots,
     ) -> Reply {
         let engine = &self.inner.services.engine;
         let client = ClientConnection { peer, trusted: engine.trusts(peer) };
         let fields = DecidingFields::new(engine.fields_read(), engine.field_of_trusted_proxies());
         let (head, body) = (take(head), std::mem::take(body));
-        match gateway.forward(client, destination, &fields, head, body).await {
+        match gateway.forward(client, destination, &fields, head, body, slots).await {
             Ok(mut response) => {
                 gateway.write_limits(decision, response.status(), response.headers_mut());
                 Reply::Upstream(Box::new(response))

@@ -51,5 +51,5 @@ async fn decide(
         }
         request = request.with_address(None);
     }
-    Ok(limiter.check_identified(&identity, &request).await?)
+    Ok(limiter.check_identified(&identity, &request.followed()).await?)
 }

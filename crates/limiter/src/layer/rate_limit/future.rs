@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,7 +13,7 @@ use sluice_core::Decision;
 use tower_service::Service;
 
 use super::{body::RateLimitBody, check::CheckedHead, rejection};
-use crate::{layer::MatchedEndpoint, response::headers};
+use crate::{layer::MatchedEndpoint, response::headers, slots::HeldSlots};
 
 /// A check that is not finished. It borrows from the request's head that it holds, so it must not
 /// move.
@@ -40,7 +40,13 @@ pin_project! {
     {
         // The service to call with the request's body if it is allowed; taken after the check.
         Checking { check: Check, waiting: Option<(S, B)> },
-        Responding { #[pin] response: S::Future, decision: Decision, endpoint: Arc<str> },
+        Responding {
+            #[pin]
+            response: S::Future,
+            decision: Decision,
+            endpoint: Arc<str>,
+            slots: HeldSlots,
+        },
     }
 }
 
@@ -84,18 +90,21 @@ where
                     }
                     let (decision, endpoint) =
                         (checked.decision.clone(), Arc::clone(checked.endpoint()));
+                    let slots = checked.slots().clone();
                     head.extensions.insert(checked);
                     State::Responding {
                         response: service.call(Request::from_parts(head, body)),
                         decision,
                         endpoint,
+                        slots,
                     }
                 }
-                StateProjection::Responding { response, decision, endpoint } => {
+                StateProjection::Responding { response, decision, endpoint, slots } => {
                     let mut response = ready!(response.poll(context))?;
                     headers::write(decision, response.headers_mut());
                     response.extensions_mut().insert(MatchedEndpoint::from(Arc::clone(endpoint)));
-                    return Poll::Ready(Ok(response.map(RateLimitBody::inner)));
+                    let slots = mem::take(slots);
+                    return Poll::Ready(Ok(response.map(|body| RateLimitBody::inner(body, slots))));
                 }
             };
             state.set(next);

@@ -48,7 +48,9 @@ use sluice::{
 };
 use sluice_config::LlmSettings;
 use sluice_core::NormalPath;
-use sluice_gateway::{ClientConnection, DecidingFields, Destination, Gateway, UpstreamBody};
+use sluice_gateway::{
+    ClientConnection, DecidingFields, Destination, Gateway, OccupiedSlots, UpstreamBody,
+};
 use sluice_llm::Framing;
 use sluice_telemetry::ModelRefusal;
 
@@ -126,7 +128,9 @@ impl Models {
             self.engine.request(&identity, head.method.as_str(), path.as_str(), &head.headers);
         let request = request.with_usage(&usage);
         let limiter = self.engine.limiter();
-        let reserved = limiter.reserve_identified(&identity, &request, HoldTerms::default()).await;
+        let reserved = limiter
+            .reserve_identified(&identity, &request, HoldTerms::default().renewing_slots())
+            .await;
         let hold = match reserved {
             Ok(Reserved::Held(hold)) => hold,
             Ok(Reserved::Denied(denial)) => return Err(vendor.denied(&denial)),
@@ -138,6 +142,7 @@ impl Models {
             }
         };
         let decision = hold.decision().clone();
+        let slots = OccupiedSlots::kept_elsewhere(hold.cut());
         let mut account = self.ledger.open(route.vendor, &mut asked, prices, hold);
 
         let client = ClientConnection { peer, trusted: self.engine.trusts(peer) };
@@ -151,7 +156,7 @@ impl Models {
             // The client has sent its body already.
             head.headers.remove(EXPECT);
         }
-        match gateway.forward(client, destination, &fields, head, asked.body).await {
+        match gateway.forward(client, destination, &fields, head, asked.body, slots).await {
             Ok(mut response) => {
                 let status = response.status();
                 if gateway.write_limits(&decision, status, response.headers_mut()) {
