@@ -8,6 +8,7 @@ mod lifetime;
 mod policies;
 mod scripted;
 mod several_nodes;
+mod slots;
 
 use std::{sync::Arc, time::Duration};
 
