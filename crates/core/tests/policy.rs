@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use sluice_core::{
-    Action, Client, Cost, Endpoint, HeaderMatch, LimitKey, LimitSpec, Matched, Mode, Per, Policy,
-    PolicyBuilder, Rate, Request, RequestError, Rule, RuleCost, Tag, Terms, Tier, When,
+    Action, Algorithm, Client, Concurrent, Cost, Endpoint, HeaderMatch, LimitKey, LimitSpec,
+    Matched, Mode, Per, Policy, PolicyBuilder, Rate, Request, RequestError, Rule, RuleCost, Tag,
+    Terms, Tier, When,
 };
 use sluice_testkit::policies;
 
@@ -253,13 +254,16 @@ fn a_limit_per_something_that_a_request_lacks_does_not_apply() {
 }
 
 #[test]
-fn an_adjustment_leaves_out_limits_with_a_fixed_cost() {
+fn an_adjustment_leaves_out_limits_with_a_fixed_cost_and_slots() {
+    let slots = Terms::new(Algorithm::Concurrent(Concurrent::new(3).unwrap()));
     let policy = built(
         Policy::builder()
             .limit(rule("tokens", Per::Client))
-            .limit(rule("requests", Per::Client).cost(RuleCost::Fixed(Cost::ONE))),
+            .limit(rule("requests", Per::Client).cost(RuleCost::Fixed(Cost::ONE)))
+            .limit(Rule::new("in flight", slots)),
     );
-    let check = matched(&policy, &get("alice", "/")).check;
+    let check = matched(&policy, &get("alice", "/").followed()).check;
+    assert_eq!(check.parts().len(), 3);
     let charge = check.adjustment(Action::Charge, Cost::new(250).unwrap());
     assert_eq!(charge.action(), Action::Charge);
     let parts: Vec<_> =

@@ -10,13 +10,14 @@ use sluice::slots::HeldSlots;
 
 /// The slots that a request holds of limits on requests in flight, and whether they are lost. They
 /// are given back when this is dropped.
-#[derive(Default)]
 pub struct OccupiedSlots {
     slots: HeldSlots,
     cut: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl OccupiedSlots {
+    pub(crate) const NONE: Self = Self { slots: HeldSlots::none(), cut: None };
+
     /// Keeps `slots` while the request is in flight.
     #[must_use]
     pub fn new(slots: HeldSlots) -> Self {
@@ -43,7 +44,7 @@ impl OccupiedSlots {
 
     /// Gives the slots back.
     pub(crate) fn release(&mut self) {
-        *self = Self::default();
+        *self = Self::NONE;
     }
 }
 

@@ -72,7 +72,7 @@ impl UpstreamBody {
             upload: None,
             sent_bytes: 0,
             unfinished: None,
-            slots: OccupiedSlots::default(),
+            slots: OccupiedSlots::NONE,
         }
     }
 

@@ -97,6 +97,12 @@
 //! # }
 //! ```
 //!
+//! # Requests in flight
+//!
+//! A limit with [`Algorithm::Concurrent`] counts the requests that are there at the same time, of
+//! which the program [sees the end](Request::followed). [`slots`](crate::slots) has an example, and
+//! `examples/in_flight.rs` a program.
+//!
 //! # A fleet
 //!
 //! Processes that share a Redis, a prefix and the policy's secret share their buckets. While Redis
@@ -227,4 +233,6 @@
 //! ```
 
 #[allow(unused_imports, reason = "the documentation links to them")]
-use crate::{Checked, Failover, Limiter, Policy, RateLimitLayer, Request, Rule, Store, Tier};
+use crate::{
+    Algorithm, Checked, Failover, Limiter, Policy, RateLimitLayer, Request, Rule, Store, Tier,
+};

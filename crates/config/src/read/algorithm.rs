@@ -8,10 +8,10 @@
 //! ```
 //!
 //! Beside `quota`: `timezone`, `anchor`, `smooth` and `count_denied`. Beside `concurrent`:
-//! `hold_for`.
+//! `hold_for` and `on_lost`.
 
 use sluice_core::{
-    Algorithm, AtMost, Calendar, CalendarError, Concurrent, Quota, Rate, RefillRate,
+    Algorithm, AtMost, Calendar, CalendarError, Concurrent, OnLost, Quota, Rate, RefillRate,
 };
 
 use super::{
@@ -43,6 +43,7 @@ pub(super) fn read(
     let [rate, quota, at_most, concurrent] = Key::ALL.map(|key| limit.field(key.name()));
     let burst = limit.field("burst");
     let of_quota = OF_QUOTA.map(|name| limit.field(name));
+    let on_lost = limit.field("on_lost");
     let key = key?;
     let belongs = |owner: Key, field: &Field<'_>| match (owner, key) {
         _ if owner == key || !field.is_present() => Ok(()),
@@ -57,6 +58,7 @@ pub(super) fn read(
         ))),
     };
     let mut all_belong = belongs(Key::Rate, &burst);
+    all_belong = all_belong.and(belongs(Key::Concurrent, &on_lost));
     for field in &of_quota {
         all_belong = all_belong.and(belongs(Key::Quota, field));
     }
@@ -70,7 +72,7 @@ pub(super) fn read(
         Key::AtMost => at_most
             .parse_as(Scalar::AtMost, |text| metering::per_period(text, counts_money))
             .map(|at_most| (Algorithm::AtMost(at_most), None)),
-        Key::Concurrent => slots(&concurrent, &limit.field("hold_for"))
+        Key::Concurrent => slots(&concurrent, &limit.field("hold_for"), &on_lost)
             .map(|slots| (Algorithm::Concurrent(slots), None)),
     };
     all_belong?;
@@ -161,12 +163,21 @@ fn in_zone(field: &Field<'_>, name: &str, calendar: Calendar) -> Result<Calendar
     })
 }
 
-/// Reads how many requests may be in flight, and for how long a slot is kept that is not renewed.
-fn slots(concurrent: &Field<'_>, hold_for: &Field<'_>) -> Result<Concurrent, Refused> {
+/// Reads how many requests may be in flight, for how long a slot is kept that is not renewed, and
+/// what happens to a request whose slot is lost.
+fn slots(
+    concurrent: &Field<'_>,
+    hold_for: &Field<'_>,
+    on_lost: &Field<'_>,
+) -> Result<Concurrent, Refused> {
     let slots = concurrent.integer(1..=Concurrent::MAX_SLOTS.into());
     let term = hold_for.or(Concurrent::DEFAULT_TERM, |field| {
         field.duration(Concurrent::MIN_TERM..=Concurrent::MAX_TERM)
     });
+    let on_lost = on_lost.or(OnLost::default(), |field| {
+        field.choice(&[("finish", OnLost::Finish), ("cut", OnLost::Cut)])
+    });
     let slots = Concurrent::new(slots?).map_err(|error| concurrent.refuse(error))?;
-    slots.with_term(term?).map_err(|error| hold_for.refuse(error))
+    let slots = slots.with_term(term?).map_err(|error| hold_for.refuse(error))?;
+    Ok(slots.with_on_lost(on_lost?))
 }

@@ -45,7 +45,8 @@ impl Key {
         match self {
             Self::Rate => &["burst"],
             Self::Quota => &OF_QUOTA,
-            Self::AtMost | Self::Concurrent => &[],
+            Self::AtMost => &[],
+            Self::Concurrent => &["on_lost"],
         }
     }
 

@@ -58,7 +58,7 @@ impl<'a> HoldTerms<'a> {
     }
 
     /// Has this process renew the slots of limits on requests in flight, until the
-    /// [`Hold`] is settled or dropped.
+    /// [`Hold`] is settled or dropped. Once they were renewed, the hold cannot be extended.
     #[must_use]
     pub const fn renewing_slots(mut self) -> Self {
         self.renews_slots = true;

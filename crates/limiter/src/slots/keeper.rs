@@ -50,8 +50,11 @@ struct Kept {
     next_look: Option<Instant>,
 }
 
-/// Held by the task that renews. Notes its end, also when its runtime ends.
-struct RunPermit(Arc<SlotKeeper>);
+/// Held by the task that renews. Notes its end if its runtime ends.
+struct RunPermit {
+    keeper: Arc<SlotKeeper>,
+    has_ended: bool,
+}
 
 // === impl SlotKeeper ===
 
@@ -182,22 +185,13 @@ impl SlotKeeper {
                 // Without a runtime, slots are not renewed, and return after two terms.
                 let Ok(runtime) = Handle::try_current() else { return };
                 kept.next_look = Some(at);
-                let permit = RunPermit(Arc::clone(self));
-                runtime.spawn(async move { permit.0.renew_while_held().await });
+                let permit = RunPermit { keeper: Arc::clone(self), has_ended: false };
+                runtime.spawn(permit.renew_while_held());
             }
         }
     }
 
-    /// Renews slots until none is held any more.
-    async fn renew_while_held(self: &Arc<Self>) {
-        while let Some(next) = self.next_look() {
-            tokio::select! {
-                () = sleep_until(next) => self.renew_due(),
-                () = self.wake.notified() => {}
-            }
-        }
-    }
-
+    /// Returns when to look at the book next; `None` when nothing is held, which ends the task.
     fn next_look(&self) -> Option<Instant> {
         let mut kept = self.kept();
         let next = kept.book.next_at().map(|next| next.max(Instant::now() + PAUSE));
@@ -280,10 +274,26 @@ impl SlotKeeper {
     }
 }
 
+// === impl RunPermit ===
+
+impl RunPermit {
+    /// Renews slots until none is held any more.
+    async fn renew_while_held(mut self) {
+        while let Some(next) = self.keeper.next_look() {
+            tokio::select! {
+                () = sleep_until(next) => self.keeper.renew_due(),
+                () = self.keeper.wake.notified() => {}
+            }
+        }
+        self.has_ended = true;
+    }
+}
+
 impl Drop for RunPermit {
     fn drop(&mut self) {
-        let mut kept = self.0.kept();
-        kept.next_look = None;
+        if !self.has_ended {
+            self.keeper.kept().next_look = None;
+        }
     }
 }
 

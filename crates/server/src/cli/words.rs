@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use sluice_core::{
-    Algorithm, Counts, Metering, MicroUnits, Mode, OnStoreFailure, Per, Precision, RuleCost,
+    Algorithm, Counts, Metering, MicroUnits, Mode, OnLost, OnStoreFailure, Per, Precision, RuleCost,
 };
 
 /// Returns the word for `mode`.
@@ -30,6 +30,14 @@ pub(super) const fn on_store_failure(on_store_failure: OnStoreFailure) -> &'stat
         OnStoreFailure::Allow => "allow",
         OnStoreFailure::Deny => "deny",
         OnStoreFailure::Error => "error",
+    }
+}
+
+/// Returns the word for what happens to a request whose slot is lost.
+pub(super) const fn on_lost(on_lost: OnLost) -> &'static str {
+    match on_lost {
+        OnLost::Finish => "finish",
+        OnLost::Cut => "cut",
     }
 }
 

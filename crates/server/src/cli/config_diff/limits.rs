@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use sluice_core::{HeaderMatch, LimitSpec, Per, Policy, Rule, RuleCost, Terms, TierLimits, When};
+use sluice_core::{
+    Algorithm, HeaderMatch, LimitSpec, Per, Policy, Rule, RuleCost, Terms, TierLimits, When,
+};
 
 use crate::cli::words::{self, AnyOf};
 
@@ -111,7 +113,12 @@ fn differences(old: &Parts, new: &Parts) -> Vec<(&'static str, String, String)> 
 /// Returns a whole limit as text, without what is so by default.
 pub(super) fn whole(parts: &Parts) -> String {
     let is_usual = |(name, value): &&(&str, String)| {
-        let usual = [("mode", "enforce"), ("precision", "exact"), ("on_store_failure", "local")];
+        let usual = [
+            ("mode", "enforce"),
+            ("precision", "exact"),
+            ("on_store_failure", "local"),
+            ("on_lost", "finish"),
+        ];
         usual.contains(&(*name, value.as_str()))
     };
     let part = |(name, value): &(&str, String)| match *name {
@@ -168,6 +175,9 @@ fn of_terms(terms: &Terms) -> Parts {
     parts.push(("precision", words::precision(*precision).to_owned()));
     let failure = words::on_store_failure(terms.on_store_failure);
     parts.push(("on_store_failure", failure.to_owned()));
+    if let Algorithm::Concurrent(concurrent) = algorithm {
+        parts.push(("on_lost", words::on_lost(concurrent.on_lost()).to_owned()));
+    }
     parts
 }
 
