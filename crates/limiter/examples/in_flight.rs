@@ -1,4 +1,5 @@
-//! At most two downloads of each client at the same time: `cargo run -p sluice --example in_flight`.
+//! At most two downloads of each client at the same time:
+//! `cargo run -p sluice --example in_flight`.
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, time::Duration};

@@ -72,8 +72,8 @@ impl Checked {
         self.decision.is_denied()
     }
 
-    /// Returns the slots that the request holds of limits on requests in flight. They are given back
-    /// when this and all clones of it are dropped: keep one until the request is over.
+    /// Returns the slots that the request holds of limits on requests in flight. They are given
+    /// back when this and all clones of it are dropped: keep one until the request is over.
     ///
     /// See [`slots`](crate::slots) for an example.
     pub const fn slots(&self) -> &HeldSlots {

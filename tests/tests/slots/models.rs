@@ -10,7 +10,8 @@ use sluice_tests::{
 };
 
 const FIRST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n";
-const LAST: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n\
+const LAST: &str = "data: {\"choices\":[],\
+                    \"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n\
                     data: [DONE]\n\n";
 
 fn chat() -> Request {

@@ -246,8 +246,8 @@ impl Book {
         give_back
     }
 
-    /// Ends what a request holds, for a caller that gives it back by itself. If it is being renewed,
-    /// only where the caller takes what is known.
+    /// Ends what a request holds, for a caller that gives it back by itself. If it is being
+    /// renewed, only where the caller takes what is known.
     pub(super) fn take_out(&mut self, key: Key, even_if_busy: bool) -> Taken {
         let Some(slots) = self.buckets.get_mut(&key.bucket) else { return Taken::Lost };
         let Some(held) = slots.held.get(&key.number) else { return Taken::Lost };

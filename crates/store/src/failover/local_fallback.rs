@@ -121,8 +121,12 @@ impl LocalFallback {
     /// store knows return by themselves, as those of a replica that has crashed.
     fn return_or_renew_slots(&self, check: &Check) -> Decision {
         let local = self.buckets.decide_now(&self.local(check, check));
-        if check.action() == Action::GiveBack {
-            check.parts().iter().for_each(|part| self.ledger.forgive(part, local.at()));
+        for part in check.parts().iter().filter(|_| local.is_allowed()) {
+            self.ledger.forgive(part, local.at());
+            if check.action() == Action::Renew {
+                // What is owed for them counts for longer too.
+                self.ledger.record(part, &self.refill_of(part), local.at());
+            }
         }
         let allowed = local.is_allowed();
         assemble(check, &local, allowed, |part| allowed_without_store(part, false, local.at()))

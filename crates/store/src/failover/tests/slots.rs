@@ -51,3 +51,19 @@ async fn slots_that_were_taken_here_are_renewed_and_given_back_here() {
     fixture.decide(&of_one(Action::GiveBack, &limit, local(renewed.at()))).await;
     assert_eq!(fixture.decide(&peek(&limit)).await.verdicts()[0].remaining, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_charged_for_slots_that_are_held_at_its_return() {
+    let fixture = Fixture::new(Behaviour::Unreachable);
+    let limit = slots(3);
+    fixture.open_breaker().await;
+    let kept = fixture.decide(&take(&limit)).await;
+    let ended = fixture.decide(&take(&limit)).await;
+    fixture.decide(&take(&limit)).await;
+    fixture.decide(&of_one(Action::GiveBack, &limit, local(ended.at()))).await;
+    tokio::time::advance(Concurrent::DEFAULT_TERM).await;
+    fixture.decide(&of_one(Action::Renew, &limit, local(kept.at()))).await;
+    tokio::time::advance(Concurrent::DEFAULT_TERM).await;
+    fixture.recover().await;
+    assert_eq!(fixture.left(&limit).await, 2, "one was renewed, and one has ended by itself");
+}
