@@ -302,7 +302,8 @@ async fn a_hold_renews_its_slot_and_its_settlement_gives_it_back() {
 async fn a_hold_for_another_process_is_bounded_by_the_term() {
     let world = World::new();
     let limiter = world.replica(OnLost::Finish);
-    let reserve = limiter.reserve(&request(), HoldTerms::default());
+    let request = request();
+    let reserve = limiter.reserve(&request, HoldTerms::default());
     let Reserved::Held(hold) = reserve.await.unwrap() else { panic!("nothing is held yet") };
     assert_eq!(hold.reservation().hold_for, TERM);
     let reservation = hold.into_reservation();
@@ -311,7 +312,7 @@ async fn a_hold_for_another_process_is_bounded_by_the_term() {
     limiter.settle(&reservation, &Usage::default()).await.unwrap();
     assert_eq!(free(&limiter).await, SLOTS);
 
-    let renewing = limiter.reserve(&request(), HoldTerms::default().renewing_slots());
+    let renewing = limiter.reserve(&request, HoldTerms::default().renewing_slots());
     let Reserved::Held(hold) = renewing.await.unwrap() else { panic!("nothing is held") };
     world.wait(TERM * 2).await;
     let reservation = hold.into_reservation();
