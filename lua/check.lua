@@ -1,6 +1,7 @@
 --[[ check.lua: decides a batch of checks in their order, each all or nothing, and writes every
      changed bucket once. A bucket whose state has to be repaired is written too, whatever was
-     decided: one that was written under another rate, or before this server's clock stepped back.
+     decided: one that was written under another rate or calendar, or before this server's clock
+     stepped back.
                                                                             state layouts: 1 to 11
 
   KEYS[k]  bucket k, each once, and then the records of holds, each once; all in one slot
@@ -32,7 +33,7 @@
                    Under a limit of `others`, the last two are the cost in tokens, and
                    - give back, settle, undo, renew: when it was taken, in us, or 0 if that is not
                      known
-                   - extend: the cost that was held before
+                   - extend: the cost that was held before, from a lifetime before its end on
                    - others: 0
                    A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
                    its lifetime; the time at which that ends, or 0 for reserve, both in us; and the
@@ -56,7 +57,7 @@
   A fraction counts units of 1 / refill tokens of a us, and is less than one us. All numbers are
   whole and below 2^53, so that doubles are exact; only a change of the rate takes more bits. The
   state of a token bucket is `empty`, the instant at which its line of tokens crosses zero. The
-  arithmetic is that of the core's bucket.rs, window.rs, slices.rs and slots.rs, line by line.
+  arithmetic is that of the core's token_bucket.rs, window.rs, slices.rs and slots.rs, line by line.
 
   State as stored, big-endian, with the size of each field in bytes:
     layout 1  1 (1), empty us (7), refill us (4)
@@ -88,9 +89,10 @@
               slots
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold the state of any token bucket.
-  A state expires when its bucket is full, or nothing counts any more, rounded up to a ms. The
-  expiry is an absolute time, since Redis counts relative ones from a time that it read before this
-  script did.
+  A state expires when its bucket is full, or nothing counts any more, rounded up to a ms. That of a
+  window stays for MAX_CLOCK_STEP longer, since a clock that steps back over its end would find the
+  whole quota otherwise. The expiry is an absolute time, since Redis counts relative ones from a
+  time that it read before this script did.
   A record expires when the lifetime of its hold ends, also rounded up to a ms.
   The key of a bucket that holds less than one token when tokens are returned to it (give back,
   reset, the end of a lease, settle, undo) is published on the channel `prefix:returned`, so that no
@@ -100,7 +102,6 @@
   another limit nothing is used then, whenever the store began to remember. ]]
 
 local MAX_CLOCK_STEP = 1000000                        -- us; the core's MAX_CLOCK_STEP_US
-local DEBT_TIME = MAX_CLOCK_STEP / 2                  -- us; the core's DEBT_TIME_US
 local MAX_FILL = 50 * 365 * 24 * 60 * 60 * 1000000    -- us; the core's MAX_FILL_US
 local EXACT = 2 ^ 53                                  -- doubles below are exact if they are whole
 local TERM = 1000000                                  -- us; the core's TERM_US
@@ -272,11 +273,6 @@ local function converted(age, f, tokens, micros, limit)
   return guess
 end
 
--- Returns a span of leases at another rate, rounded up.
-local function longer(span, tokens, micros, limit)
-  return math.min(converted(span, 0, tokens, micros, limit), MAX_FILL) + 1
-end
-
 -- Returns a bucket without what it would hold at the time `at` beyond the burst minus `out`.
 local function capped(limit, e, f, d, at, out)
   local full, rest = full_us[limit] - now + at + out, full_fraction[limit]
@@ -309,6 +305,7 @@ end
 -- had to be repaired is set at once. A full bucket is not: removed, it would be full under a higher
 -- burst too.
 local function settled(k, limit)
+  local DEBT_TIME = 500000                            -- us; the core's DEBT_TIME_US
   local e, f, tokens, micros, d = us[k], 0, 1, whole[k], nil
   if not e then
     if epoch <= full_us[limit] then
@@ -347,8 +344,12 @@ local function settled(k, limit)
   if leased then
     local term, earlier, current, moved = leased[1], leased[2], leased[3], false
     if micros ~= refill_us[limit] or tokens ~= refill_tokens[limit] then
-      earlier = earlier > 0 and longer(earlier, tokens, micros, limit) or 0
-      current = current > 0 and longer(current, tokens, micros, limit) or 0
+      -- Returns a span of leases at this rate, rounded up.
+      local function longer(span)
+        return math.min(converted(span, 0, tokens, micros, limit), MAX_FILL) + 1
+      end
+      earlier = earlier > 0 and longer(earlier) or 0
+      current = current > 0 and longer(current) or 0
       -- The burst under which the bucket refilled until now is not known.
       e, f, d = capped(limit, e, f, d, now, earlier + current)
     end
@@ -447,7 +448,7 @@ if plan[5] then
   end
 
   function windows:packed(state)
-    return pack('>BI5I6', 8, state.ends_at, state.used), state.ends_at * 1000000
+    return pack('>BI5I6', 8, state.ends_at, state.used), state.ends_at * 1000000 + MAX_CLOCK_STEP
   end
 
   -- A sliding window: { newest slice, [1] used in it, ... [11] used in the oldest one }.
@@ -682,9 +683,9 @@ local function undecided(first, parts)
   end
 end
 
--- Returns the function that decides what is neither a take nor a peek, by the action, the first part
--- and the number of parts. It is made when a check needs it, as few calls have one. `lent_spans` is
--- what the checks lent, and `ends` has the records of holds that changed, with their ends.
+-- Returns the function that decides what is neither a take nor a peek, by the action, the first
+-- part and the number of parts. It is made when a check needs it, as few calls have one.
+-- `lent_spans` is what the checks lent. `ends` has the ends of the records of holds that changed.
 local lent_spans, ends
 local function make_change()
   local CHARGE, GIVE_BACK, RESET, LEND, END_LEASE = 2, 3, 4, 5, 6

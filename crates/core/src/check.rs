@@ -289,8 +289,8 @@ impl Check {
         let admitted = self.admits(part, &bucket);
         let allowed = admitted || !part.limit.denies();
         let changed = self.apply(part, &mut bucket, admitted)
-            || bucket.is_repaired()
-            || (!allowed && self.counts_denied(part, &mut bucket));
+            || (!allowed && self.counts_denied(part, &mut bucket))
+            || bucket.is_repaired();
         let decision =
             Decision::of_one(allowed, verdict(part, &bucket, admitted, now), now, source);
         (decision, changed.then(|| bucket.bucket()))
@@ -317,7 +317,10 @@ impl Check {
                     Action::Renew => (bucket.renew(cost, part.when_taken().unwrap_or(now)), cost),
                     _ => (false, 0),
                 };
-                if admitted || bucket.is_repaired() {
+                // Only slots are renewed. A full bucket that is written would be forgotten.
+                let changes = admitted
+                    && (self.action != Action::Renew || matches!(bucket, Settled::Slots(_)));
+                if changes || bucket.is_repaired() {
                     *stored = bucket.bucket();
                 }
                 let cost = Cost::new(moved).unwrap_or(Cost::MAX);

@@ -1,13 +1,16 @@
 //! What a quota promises: no window has more than its tokens, whatever happens.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use sluice_core::{Calendar, CalendarUnit, Quota, Timestamp, Window};
+use sluice_core::{
+    Action, Algorithm, Bucket, Calendar, CalendarUnit, Check, Cost, Limit, Quota, Source, Subject,
+    Tagger, Timestamp, Window,
+};
 
 /// 2026-03-28T22:59:00Z, a minute before the day in Rome that is an hour shorter.
 const START_US: i64 = 1_774_738_740_000_000;
@@ -172,4 +175,17 @@ fn a_charge_and_a_changed_calendar_never_admit_more() {
         Ok(())
     });
     result.unwrap();
+}
+
+#[test]
+fn a_denied_cost_counts_in_a_window_of_a_changed_calendar_too() {
+    let quota = "10/day".parse::<Quota>().unwrap().counting_denied();
+    let limit = Arc::new(Limit::new("daily", Algorithm::Quota(quota)).unwrap());
+    let client = Tagger::new(b"").tag(Subject::Client(b"alice"));
+    let now = Timestamp::from_unix_micros(1_767_225_600_000_000);
+    let stored = Bucket::Window(Window::from_parts(1_767_225_600 + 30 * 86_400, 9));
+    let check = Check::new(Action::Take).with(&limit, client, Cost::new(2).unwrap());
+    let (decision, after) = check.decide_one(stored, now, Source::Store);
+    assert!(decision.is_denied());
+    assert_eq!(after, Some(Bucket::Window(Window::from_parts(1_767_225_600 + 86_400, 11))));
 }

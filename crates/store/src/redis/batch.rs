@@ -218,3 +218,74 @@ fn returns_tokens(check: &Check) -> bool {
         Action::Reserve | Action::Extend | Action::Settle | Action::Undo => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redis::Value;
+    use sluice_core::{Algorithm, Cost, Limit, Subject, Tagger};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::Formats;
+
+    /// 2026-01-31T23:59:59Z
+    const JANUARY: Timestamp = Timestamp::from_unix_micros(1_769_903_999_000_000);
+    const FEBRUARY: Timestamp = Timestamp::from_unix_micros(1_769_904_000_000_000);
+
+    /// Returns a batch of a check of a quota of each month, and one of a token bucket.
+    fn batch() -> Batch {
+        let client = Tagger::new(b"").tag(Subject::Client(b"alice"));
+        let check = |name, algorithm| {
+            let limit = Arc::new(Limit::new(name, algorithm).unwrap());
+            Check::new(Action::Take).with(&limit, client, Cost::ONE)
+        };
+        let (reply, _) = oneshot::channel();
+        let gathered = Gathered {
+            checks: vec![
+                check("monthly", Algorithm::Quota("10/month".parse().unwrap())),
+                check("fast", Algorithm::TokenBucket("1/day, burst 1".parse().unwrap())),
+            ],
+            jobs: vec![Job { checks: 2, manner: Manner::Gathered, reply }],
+        };
+        Batch::of(gathered, false, JANUARY)
+    }
+
+    /// Answers the only call of the batch at `now`, with a verdict for each of its checks.
+    fn answer(batch: &mut Batch, now: Timestamp, verdicts: &str) {
+        let call = batch.calls.pop().unwrap();
+        assert!(batch.calls.is_empty() && call.checks.len() == verdicts.len());
+        let reply = Value::Array(vec![
+            Value::Int(now.unix_micros()),
+            Value::BulkString(verdicts.into()),
+            Value::BulkString(vec![0; verdicts.len()]),
+        ]);
+        let reply = CheckReply::parse(reply, &call.plan, verdicts.len(), Formats::CURRENT).unwrap();
+        batch.decided(&call, reply.unwrap());
+    }
+
+    fn is_allowed(answer: Option<&Answer>) -> bool {
+        answer.unwrap().as_ref().unwrap().is_allowed()
+    }
+
+    #[test]
+    fn a_check_about_another_window_is_planned_anew_and_the_others_keep_their_decisions() {
+        let mut batch = batch();
+        answer(&mut batch, FEBRUARY, "w1");
+        assert!(batch.answers[0].is_none() && is_allowed(batch.answers[1].as_ref()));
+        answer(&mut batch, FEBRUARY, "1");
+        assert!(batch.calls.is_empty() && is_allowed(batch.answers[0].as_ref()));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_between_windows_is_an_error() {
+        let mut batch = batch();
+        answer(&mut batch, FEBRUARY, "w1");
+        answer(&mut batch, JANUARY, "w");
+        answer(&mut batch, FEBRUARY, "w");
+        assert!(batch.calls.is_empty());
+        let Some(Err(Miss::Failed(error))) = &batch.answers[0] else { panic!("it is decided") };
+        assert!(error.to_string().contains("jumps between windows"), "{error}");
+    }
+}

@@ -228,6 +228,37 @@ mod tests {
     }
 
     #[test]
+    fn states_of_limits_that_are_no_token_buckets_are_parsed() {
+        let bucket = |bytes: &[u8]| Stored::parse(bytes, Formats::CURRENT);
+        let window = [8, 0, 0x6b, 0x0c, 0xbc, 0x80, 0, 0, 0, 1, 0, 2];
+        let expected = Window::from_parts(0x6b0c_bc80, 0x1_0002);
+        assert_eq!(bucket(&window), Stored::Bucket(Bucket::Window(expected)));
+
+        let mut narrow = vec![9, 0, 0, 0, 1, 2];
+        (0..11_u8).for_each(|age| narrow.extend([1, age]));
+        let counts = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|age| 0x100 + age);
+        let expected = Slices::from_parts(0x102, counts);
+        assert_eq!(bucket(&narrow), Stored::Bucket(Bucket::Slices(expected)));
+
+        let mut wide = vec![10, 0, 0, 0, 1, 2];
+        (0..11_u8).for_each(|age| wide.extend([1, 0, 0, 0, age]));
+        let expected = Slices::from_parts(0x102, counts.map(|count| count - 0x100 + (1 << 32)));
+        assert_eq!(bucket(&wide), Stored::Bucket(Bucket::Slices(expected)));
+
+        let slots = [11, 0, 0, 1, 2, 0, 0, 3, 0, 0, 0, 4];
+        let expected = Slots::from_parts(0x102, 3, 4);
+        assert_eq!(bucket(&slots), Stored::Bucket(Bucket::Slots(expected)));
+
+        let states = [&window[..], &narrow, &wide, &slots, &[0]].concat();
+        let parsed = Stored::parse_all(&states, 5, Formats::CURRENT).unwrap();
+        assert_eq!(parsed[3], Stored::Bucket(Bucket::Slots(expected)));
+        for state in [&window[..11], &narrow[..27], &wide[..60], &slots[..11], &[8; 13], &[12; 12]]
+        {
+            assert_eq!(bucket(state), Stored::Unknown, "{state:?}");
+        }
+    }
+
+    #[test]
     fn records_are_parsed() {
         let record = |bytes: &[u8]| Stored::parse(bytes, Formats::CURRENT);
         let costs = CostsDigest::from_number(0x0102_0304_0506);
@@ -268,7 +299,7 @@ mod tests {
         for (states, count) in [(&states[..], 4), (&states, 6), (&states[..states.len() - 2], 5)] {
             assert_eq!(Stored::parse_all(states, count, Formats::CURRENT), None);
         }
-        assert_eq!(Stored::parse_all(&[8, 0, 0], 1, Formats::CURRENT), None, "another layout");
+        assert_eq!(Stored::parse_all(&[12, 0, 0], 1, Formats::CURRENT), None, "another layout");
 
         let older = Formats { reads: (1, 2), ..Formats::CURRENT };
         let stored = Stored::parse_all(&states, 5, older).unwrap();

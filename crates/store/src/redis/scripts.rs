@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "7ab6bc4498a7c84f64ce75edf3c95541da6e3165",
+    digest: "565509bd8c16dc9c4aee616866224fc1e26d0241",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -7,6 +7,7 @@ mod fixture;
 mod hold_truths;
 mod lease_truths;
 mod oracle;
+mod other_truths;
 mod truths;
 
 use fixture::Fixture;
@@ -109,6 +110,28 @@ hold_truths! { conform (cluster_holds, crate::Fixture::cluster(), hold_truths) }
 hold_truths! { conform (failover_holds, crate::Fixture::failover(), hold_truths) }
 hold_truths! { conform (several_nodes_holds, crate::Fixture::several_nodes(), hold_truths) }
 hold_truths! { conform (minimal_holds, crate::Fixture::minimal(), hold_truths) }
+
+/// Lists the truths about limits that are no token buckets.
+macro_rules! other_truths {
+    ($handle:ident $with:tt) => {
+        $handle! {
+            $with
+            a_quota_returns_when_its_next_window_begins
+            a_denied_cost_counts_where_the_quota_says_so
+            a_check_of_several_algorithms_is_all_or_nothing
+            what_counts_no_more_is_not_given_back
+            slots_that_are_not_renewed_are_presumed_lost
+            a_hold_takes_from_limits_of_all_algorithms
+        }
+    };
+}
+
+other_truths! { conform (memory_others, crate::Fixture::memory(), other_truths) }
+other_truths! { conform (redis_others, crate::Fixture::redis(), other_truths) }
+other_truths! { conform (cluster_others, crate::Fixture::cluster(), other_truths) }
+other_truths! { conform (failover_others, crate::Fixture::failover(), other_truths) }
+other_truths! { conform (several_nodes_others, crate::Fixture::several_nodes(), other_truths) }
+other_truths! { conform (minimal_others, crate::Fixture::minimal(), other_truths) }
 
 /// Lists the truths about a clock that a test moves, back too.
 macro_rules! clock_truths {

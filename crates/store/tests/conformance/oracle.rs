@@ -337,7 +337,7 @@ fn holds() -> impl Strategy<Value = Hold> {
 
 /// Quotas of windows that the script of Redis computes, and of others. Most windows are so short
 /// that a history has several.
-fn quotas() -> impl Strategy<Value = Algorithm> {
+fn quotas() -> BoxedStrategy<Algorithm> {
     let unit = |unit| Just(Calendar::new(unit));
     let zones = prop::sample::select(vec!["Europe/Rome", "America/New_York", "Asia/Kathmandu"]);
     let in_zone = |unit, zone| Calendar::new(unit).in_zone(zone).unwrap();
@@ -350,26 +350,31 @@ fn quotas() -> impl Strategy<Value = Algorithm> {
         2 => (1..=31_u8).prop_map(|day| Calendar::new(CalendarUnit::Month).anchored_at(day).unwrap()),
         1 => unit(CalendarUnit::Year),
     ];
-    (numbers(), calendars, any::<bool>()).prop_map(|(tokens, calendar, counts_denied)| {
-        let quota = Quota::new(tokens, calendar).unwrap();
-        Algorithm::Quota(if counts_denied { quota.counting_denied() } else { quota })
-    })
+    (numbers(), calendars, any::<bool>())
+        .prop_map(|(tokens, calendar, counts_denied)| {
+            let quota = Quota::new(tokens, calendar).unwrap();
+            Algorithm::Quota(if counts_denied { quota.counting_denied() } else { quota })
+        })
+        .boxed()
 }
 
-fn periods() -> impl Strategy<Value = Algorithm> {
+fn periods() -> BoxedStrategy<Algorithm> {
     let periods =
         prop_oneof![10_000..1_000_000_u64, Just(6_000_000), 10_000..3_162_240_000_000_u64];
     let period = periods.prop_map(|slice_us| Duration::from_micros(slice_us * 10));
     (numbers(), period)
         .prop_map(|(tokens, period)| Algorithm::AtMost(AtMost::new(tokens, period).unwrap()))
+        .boxed()
 }
 
-fn slots() -> impl Strategy<Value = Algorithm> {
+fn slots() -> BoxedStrategy<Algorithm> {
     let terms = prop_oneof![2 => Just(1_000), 1 => 1_000..20_000_u64, 1 => Just(86_400_000)];
     let slots = prop_oneof![1..=20_u64, 1..=1_000_000_u64];
-    (slots, terms.prop_map(Duration::from_millis)).prop_map(|(slots, term)| {
-        Algorithm::Concurrent(Concurrent::new(slots).unwrap().with_term(term).unwrap())
-    })
+    (slots, terms.prop_map(Duration::from_millis))
+        .prop_map(|(slots, term)| {
+            Algorithm::Concurrent(Concurrent::new(slots).unwrap().with_term(term).unwrap())
+        })
+        .boxed()
 }
 
 /// How many tokens a limit has that is no token bucket.
@@ -379,7 +384,7 @@ fn numbers() -> impl Strategy<Value = u64> {
 
 pub fn histories() -> impl Strategy<Value = History> {
     let buckets = || {
-        let algorithm = || rates().prop_map(Algorithm::TokenBucket);
+        let algorithm = || rates().prop_map(Algorithm::TokenBucket).boxed();
         [algorithm(), algorithm()]
     };
     let limits =
@@ -400,15 +405,16 @@ pub fn histories() -> impl Strategy<Value = History> {
             }),
         ];
         let does =
-            prop_oneof![2 => actions.prop_map(Does::Action), 1 => holds().prop_map(Does::Hold)];
+            prop_oneof![2 => actions.prop_map(Does::Action), 1 => holds().prop_map(Does::Hold)]
+                .boxed();
         let modes = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
         let cost = prop_oneof![1 => Just(0), 9 => costs(smallest)];
         // Mostly the first version of a limit: a rate changes now and then, not with every check.
         let version = prop_oneof![6 => Just(0_usize), 1 => Just(1)];
         let part = |limit: usize| {
             let earlier = (0..20_u64, prop::option::of(ago()));
-            (version.clone(), cost.clone(), modes.clone(), any::<bool>(), earlier).prop_map(
-                move |(version, cost, mode, gives_back, (held, taken_ago))| Part {
+            (version.clone(), cost.clone(), modes.clone(), any::<bool>(), earlier)
+                .prop_map(move |(version, cost, mode, gives_back, (held, taken_ago))| Part {
                     limit,
                     version,
                     cost,
@@ -416,8 +422,8 @@ pub fn histories() -> impl Strategy<Value = History> {
                     gives_back,
                     held,
                     taken_ago,
-                },
-            )
+                })
+                .boxed()
         };
         let all = [part(0), part(1), part(2), part(3), part(4)];
         let some = |counts| prop::sample::subsequence(vec![0_usize, 1, 2, 3, 4], counts);
@@ -426,7 +432,8 @@ pub fn histories() -> impl Strategy<Value = History> {
             2 => part(1).prop_map(|part| vec![part]),
             2 => (part(0), part(1)).prop_map(|(first, second)| vec![first, second]),
             6 => (all, some(1..=4)).prop_map(chosen),
-        ];
+        ]
+        .boxed();
         let step = (does, 0..2_usize, parts).prop_map(|(does, client, parts)| Step {
             does,
             client,
