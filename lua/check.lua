@@ -32,7 +32,7 @@
                      back: us, fraction
                    Under a limit of `others`, the last two are the cost in tokens, and
                    - give back, settle, undo, renew: when it was taken, in us, or 0 if that is not
-                     known
+                     known; it is renewed as of now then
                    - extend: the cost that was held before, from a lifetime before its end on
                    - others: 0
                    A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
@@ -543,7 +543,7 @@ if plan[5] then
   end
 
   function slots:renewed(state, cost, taken_at)
-    local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 0
+    local age = state.term - floor((taken_at ~= 0 and taken_at or now) / self.length)
     if age > 1 then
       return nil
     elseif age < 1 then

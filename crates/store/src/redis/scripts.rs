@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "565509bd8c16dc9c4aee616866224fc1e26d0241",
+    digest: "a0b3b19798dfe1bf2b8bb8b029c6c7172bd2fe32",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
