@@ -7,7 +7,7 @@ use crate::{
     leases::Term,
     slices::{SettledSlices, Slices},
     slots::{SettledSlots, Slots},
-    time::Timestamp,
+    time::{MAX_CLOCK_STEP_US, Timestamp},
     token_bucket::{SettledTokens, TokenBucket},
     window::{SettledWindow, Window},
 };
@@ -44,6 +44,8 @@ pub enum Settled<'a> {
     /// Of a limit with [`Algorithm::Concurrent`].
     Slots(SettledSlots<'a>),
 }
+
+const MAX_CLOCK_STEP: Duration = Duration::from_micros(MAX_CLOCK_STEP_US.unsigned_abs());
 
 /// Calls the same method of whatever bucket it is.
 macro_rules! of_each {
@@ -99,6 +101,10 @@ impl Bucket {
     pub fn is_full(&self, algorithm: &Algorithm, now: Timestamp) -> bool {
         match (self, algorithm) {
             (Self::Tokens(tokens), Algorithm::TokenBucket(rate)) => tokens.is_full(rate, now),
+            // A clock that steps back over its end would find the whole quota otherwise.
+            (Self::Window(window), Algorithm::Quota(_)) => {
+                window.used() == 0 || window.ends_at().after(MAX_CLOCK_STEP) <= now
+            }
             _ => self.settled(algorithm, now).full_at() <= now,
         }
     }
@@ -223,10 +229,22 @@ impl<'a> Settled<'a> {
         of_each!(self, bucket => bucket.covers_at(cost))
     }
 
-    /// Returns the first microsecond from which on the state can be forgotten.
+    /// Returns the first microsecond at which everything is left again.
     #[must_use]
     pub fn full_at(&self) -> Timestamp {
         of_each!(self, bucket => bucket.full_at())
+    }
+
+    /// Returns the first microsecond from which on the state can be forgotten
+    /// ([`Bucket::is_full`]).
+    #[must_use]
+    pub fn kept_until(&self) -> Timestamp {
+        match self {
+            Self::Window(window) if window.window().used() > 0 => {
+                window.full_at().after(MAX_CLOCK_STEP)
+            }
+            _ => self.full_at(),
+        }
     }
 
     /// Returns how long it takes until everything is left again, if nothing is taken before: until

@@ -64,7 +64,7 @@ impl Epoch {
                 let warm = Moment::at(start).plus(rate.fill(), rate.refill().tokens()).rounded_up();
                 warm.max(tokens.full_at())
             }
-            _ => bucket.full_at(),
+            _ => bucket.kept_until(),
         }
     }
 
