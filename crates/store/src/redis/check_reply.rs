@@ -4,7 +4,7 @@ use std::mem;
 
 use redis::Value;
 use sluice_core::{
-    Action, Bucket, Check, Cost, Decision, Epoch, Guarded, RecordWrite, Source, Timestamp, Verdict,
+    Action, Bucket, Check, Decision, Epoch, Guarded, RecordWrite, Source, Timestamp, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -176,10 +176,9 @@ impl CheckReply {
         let check = match check.action() {
             // The script lends nothing while a replica is live that could not read the state.
             Action::Lend { .. } if verdict == b'0' => {
-                lends_nothing = {
-                    let want = check.parts().first().map_or(Cost::NONE, |part| part.cost);
-                    check.adjustment(Action::Lend { least: u32::MAX }, want)
-                };
+                let mut nothing = Check::new(Action::Lend { least: u32::MAX });
+                check.parts().iter().cloned().for_each(|part| nothing.push(part));
+                lends_nothing = nothing;
                 &lends_nothing
             }
             _ => check,
