@@ -443,7 +443,6 @@ pub fn histories() -> impl Strategy<Value = History> {
             4 => Just(0),
             4 => 1..5_000_u64,
             4 => 1..5_000_000_u64,
-            1 => 1..3_000_000_000_000_u64,
         ]
         .prop_map(Duration::from_micros);
         let back = prop_oneof![
