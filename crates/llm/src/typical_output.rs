@@ -5,10 +5,10 @@ const LEAST: u64 = 256;
 /// An answer of more tokens is not told from one of this many.
 const MOST: u64 = 1 << 24;
 /// How many lengths are told apart within a factor of two.
-const PARTS: u64 = 8;
-const PARTS_BITS: u32 = PARTS.ilog2();
+const PARTS: u64 = 1 << PARTS_BITS;
+const PARTS_BITS: u32 = 3;
 /// One for [`LEAST`], and the parts of each doubling up to [`MOST`].
-const LENGTHS: usize = 1 + ((MOST.ilog2() - LEAST.ilog2()) * PARTS as u32) as usize;
+const LENGTHS: usize = 1 + ((MOST.ilog2() - LEAST.ilog2()) << PARTS_BITS) as usize;
 /// Fewer answers say little about the longest of twenty.
 const ENOUGH: u16 = 20;
 /// So many answers count half of what they did, which makes room for what comes.
