@@ -37,7 +37,8 @@ pub struct LlmRoute {
 }
 
 impl LlmSettings {
-    /// Returns the route of a `POST` to this path, and what it calls, or `None` if it uses no tokens.
+    /// Returns the route of a `POST` to this path, and what it calls, or `None` if it uses no
+    /// tokens.
     #[must_use]
     pub fn call(&self, path: &NormalPath<'_>) -> Option<(&LlmRoute, Call)> {
         let covering = self.routes.iter().filter(|route| route.path.matches(path.as_str()));

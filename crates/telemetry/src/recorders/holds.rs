@@ -138,9 +138,9 @@ const REFUSED: Metric = Metric {
     kind: MetricKind::Counter,
     unit: "{request}",
     labels: &[REASON, REQUEST],
-    help: "Counts requests for holds that were refused, by reason and request: their body cannot be \
-           read or says something impossible, or their reservation is none of this fleet, as when \
-           replicas have different secrets. What is held stays so.",
+    help: "Counts requests for holds that were refused, by reason and request: their body cannot \
+           be read or says something impossible, or their reservation is none of this fleet, as \
+           when replicas have different secrets. What is held stays so.",
     query: "sum by (reason) (rate(sluice_hold_requests_refused_total[5m]))",
 };
 
