@@ -246,7 +246,7 @@ limits:
         .run();
     for line in [
         "  budget: quota 500/month in Europe/Rome -> 600/month in Europe/Rome, for everyone\n",
-        "  exports: rate - -> 2/second, at_most 100 per 60s -> -, burst - -> 5, for everyone\n",
+        "  exports: at most 100 per 60s -> 2/second, burst 5, for everyone\n",
         "  streams: hold_for 30s -> 1m, for everyone\n",
     ] {
         assert!(diff.out.contains(line), "{line}{}", diff.out);

@@ -14,6 +14,12 @@ pub(super) type TierName = Option<String>;
 /// What a limit is, as names and values in the words of the configuration.
 pub(super) type Parts = Vec<(&'static str, String)>;
 
+/// The name of all parts that say how a limit counts, where the algorithm is another one.
+pub(super) const NUMBERS: &str = "numbers";
+/// The parts that say how a limit counts.
+const OF_ALGORITHMS: [&str; 7] =
+    ["rate", "burst", "quota", "count_denied", "at_most", "concurrent", "hold_for"];
+
 /// What changes about one limit, for some tiers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
@@ -102,12 +108,20 @@ fn differences(old: &Parts, new: &Parts) -> Vec<(&'static str, String, String)> 
     if old.len() == 1 || new.len() == 1 {
         return vec![("rate", whole(old), whole(new))];
     }
+    // The first part is the number, under the key that names the algorithm.
+    let is_other_algorithm = old[0].0 != new[0].0;
+    let numbers = is_other_algorithm.then(|| (NUMBERS, whole(&numbers(old)), whole(&numbers(new))));
     let only_new = new.iter().filter(|(name, _)| !old.iter().any(|(known, _)| known == name));
     let names = old.iter().chain(only_new).map(|(name, _)| *name);
-    names
-        .map(|name| (name, of(old, name), of(new, name)))
-        .filter(|(_, old, new)| old != new)
-        .collect()
+    let names = names.filter(|name| !is_other_algorithm || !OF_ALGORITHMS.contains(name));
+    let parts =
+        names.map(|name| (name, of(old, name), of(new, name))).filter(|(_, old, new)| old != new);
+    numbers.into_iter().chain(parts).collect()
+}
+
+/// Returns the parts that say how the limit counts.
+fn numbers(parts: &Parts) -> Parts {
+    parts.iter().filter(|(name, _)| OF_ALGORITHMS.contains(name)).cloned().collect()
 }
 
 /// Returns a whole limit as text, without what is so by default.

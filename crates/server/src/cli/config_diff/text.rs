@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sluice_config::ChangedSetting;
 
 use super::{
-    limits::{Change, LimitChange, TierName, whole},
+    limits::{Change, LimitChange, NUMBERS, TierName, whole},
     report::{Report, TierChange, remark},
 };
 
@@ -44,7 +44,7 @@ fn change(change: &Change) -> String {
         Change::Removed(parts) => format!("removed, was {}", whole(parts)),
         Change::Changed(parts) => {
             let part = |(name, old, new): &(&str, String, String)| match *name {
-                "rate" => format!("{old} -> {new}"),
+                "rate" | NUMBERS => format!("{old} -> {new}"),
                 name => format!("{name} {old} -> {new}"),
             };
             parts.iter().map(part).collect::<Vec<_>>().join(", ")
