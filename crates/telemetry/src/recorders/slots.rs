@@ -25,8 +25,8 @@ const HELD: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: "{slot}",
     labels: &[LIMIT],
-    help: "Is the number of slots that requests in flight at this replica hold, by limit on \
-           requests in flight (`concurrent`).",
+    help: "Shows how many slots of limits on requests in flight (`concurrent`) the requests at \
+           this replica hold, by limit.",
     query: "sum by (limit) (sluice_slots_held)",
 };
 
