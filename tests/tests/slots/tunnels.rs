@@ -35,7 +35,11 @@ async fn upgrading(end: watch::Receiver<bool>) -> SocketAddr {
                 let is_upgrade = head.starts_with(b"GET /ws");
                 let _ = stream.write_all(if is_upgrade { HEAD } else { OK }).await;
                 if is_upgrade {
-                    let _ = end.wait_for(|end| *end).await;
+                    // It closes when it is told to, or when the client does.
+                    tokio::select! {
+                        _ = end.wait_for(|end| *end) => {}
+                        _ = stream.read_buf(&mut head) => {}
+                    }
                 }
             });
         }

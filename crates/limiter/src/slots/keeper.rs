@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -111,7 +112,7 @@ impl SlotKeeper {
         HeldSlots::new(Arc::clone(self), keys, cut, ticket)
     }
 
-    /// Gives slots back, in a task of its own.
+    /// Gives slots back; where the store has to be waited for, in a task of its own.
     pub(super) fn give_back(self: &Arc<Self>, keys: &[Key], ticket: &watch::Receiver<()>) {
         let mut checks = Vec::with_capacity(keys.len());
         let mut kept = self.kept();
@@ -246,7 +247,7 @@ impl SlotKeeper {
             }
             return;
         };
-        runtime.spawn(async move {
+        let mut sending = Box::pin(async move {
             // Sent once: if the answer is lost, a second one could free the slots of others.
             for decided in store.decide_all(&checks).await {
                 if let Err(error) = decided {
@@ -256,6 +257,11 @@ impl SlotKeeper {
             }
             drop(ticket);
         });
+        // Sent before the client sees the last byte, so that its next request finds the slot free.
+        let is_sent = sending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if is_sent.is_pending() {
+            runtime.spawn(sending);
+        }
     }
 
     fn note_lost(&self, lost: &[LostSlots]) {
