@@ -1,6 +1,7 @@
 //! Slots of requests in flight, as a program sees them.
 #![allow(clippy::unwrap_used, reason = "in a test, a failed unwrap is a failed test")]
 
+#[allow(dead_code, reason = "other tests use the other stores")]
 mod stores;
 
 use std::{

@@ -72,5 +72,7 @@ async fn an_upgraded_connection_holds_its_slot_until_it_is_closed() {
     assert_eq!(asks(sluice.http_addr()).await.status, 429);
     end.send_replace(true);
     assert!(third.ends().await);
+    assert_eq!(asks(sluice.http_addr()).await.status, 429, "the client has not closed its side");
+    drop(third);
     frees_a_slot(sluice.http_addr()).await;
 }
