@@ -340,6 +340,7 @@ fn holds() -> impl Strategy<Value = Hold> {
 fn quotas() -> BoxedStrategy<Algorithm> {
     let unit = |unit| Just(Calendar::new(unit));
     let zones = prop::sample::select(vec!["Europe/Rome", "America/New_York", "Asia/Kathmandu"]);
+    let anchored = |day| Calendar::new(CalendarUnit::Month).anchored_at(day).unwrap();
     let in_zone = |unit, zone| Calendar::new(unit).in_zone(zone).unwrap();
     let calendars = prop_oneof![
         4 => unit(CalendarUnit::Second),
@@ -347,7 +348,7 @@ fn quotas() -> BoxedStrategy<Algorithm> {
         1 => unit(CalendarUnit::Day),
         1 => unit(CalendarUnit::Week),
         2 => zones.prop_map(move |zone| in_zone(CalendarUnit::Day, zone)),
-        2 => (1..=31_u8).prop_map(|day| Calendar::new(CalendarUnit::Month).anchored_at(day).unwrap()),
+        2 => (1..=31_u8).prop_map(anchored),
         1 => unit(CalendarUnit::Year),
     ];
     (numbers(), calendars, any::<bool>())
