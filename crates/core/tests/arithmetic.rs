@@ -130,7 +130,7 @@ fn looks() -> impl Strategy<Value = Vec<Look>> {
 fn decide(check: &Check, tokens: &mut TokenBucket, now: Timestamp) -> Decision {
     let mut buckets = [Bucket::Tokens(*tokens)];
     let decision = check.decide(&mut buckets, now, Source::Store);
-    let [Bucket::Tokens(after)] = buckets else { panic!("it stays a bucket of tokens") };
+    let [Bucket::Tokens(after)] = buckets else { unreachable!("it stays a bucket of tokens") };
     *tokens = after;
     decision
 }

@@ -2,7 +2,7 @@
 //! same gateway without metering, in the same run.
 //!
 //! The gateways are processes with one worker thread on the first core, if `taskset` is available.
-//! The model, which sends OpenAI's chunks, shares the other cores with this process. A stream has
+//! The model, which sends chunks as `OpenAI` does, shares the other cores with this process. A stream has
 //! 200 chunks of text, each in a chunk of HTTP. They come at once, which is the worst case: nothing
 //! else is left to wait for. Or they come one by one, a millisecond apart, in several streams.
 //!

@@ -59,7 +59,7 @@ impl HeldSlots {
         Some(async move {
             if cut.wait_for(|is_cut| *is_cut).await.is_err() {
                 // The slots were given back.
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
         })
     }

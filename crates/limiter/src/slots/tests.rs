@@ -168,12 +168,12 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (replica.clone(), 1..3_u64, prop_oneof![4 => Just(0), 1 => 0..20_000_u64])
             .prop_map(|(replica, cost, late_ms)| Act::Take { replica, cost, late_ms }),
-        2 => (any::<usize>(), lost.clone())
+        2 => (any::<usize>(), lost)
             .prop_map(|(which, is_lost)| Act::Release { which, is_lost }),
         6 => prop_oneof![4 => 1..3_000_u64, 1 => 1..20_000_u64]
             .prop_map(|ms| Act::Wait { ms }),
         6 => replica.prop_map(|replica| Act::Look { replica }),
-        6 => (any::<usize>(), lost.clone())
+        6 => (any::<usize>(), lost)
             .prop_map(|(which, is_lost)| Act::Decide { which, is_lost }),
         5 => (any::<usize>(), lost).prop_map(|(which, is_lost)| Act::Reply { which, is_lost }),
     ]
