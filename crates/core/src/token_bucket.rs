@@ -28,8 +28,8 @@ const DEBT_TIME_US: i64 = MAX_CLOCK_STEP_US / 2;
 /// brings it up to date; only the [`SettledTokens`] bucket can be asked for tokens.
 ///
 /// A store writes a repaired state whenever it sees one, also when it admits nothing
-/// ([`SettledTokens::is_repaired`]). If it did not, the state would be converted from the old rate again
-/// at each look, and tokens would return at the old rate as long as the client is denied.
+/// ([`SettledTokens::is_repaired`]). If it did not, the state would be converted from the old rate
+/// again at each look, and tokens would return at the old rate as long as the client is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBucket {
     empty_at: Moment,
@@ -291,7 +291,8 @@ impl<'r> SettledTokens<'r> {
 
     /// Returns whether the stored state was written under another rate, before the clock stepped
     /// back, or in a debt that is paid or was last looked at some time ago. A store then writes
-    /// [`SettledTokens::bucket`] in its place, whatever the look is for. A full bucket needs no repair.
+    /// [`SettledTokens::bucket`] in its place, whatever the look is for. A full bucket needs no
+    /// repair.
     #[must_use]
     pub const fn is_repaired(&self) -> bool {
         self.repaired

@@ -334,7 +334,9 @@ impl Limiter {
             };
             let slots = decided.as_ref().map_or_else(
                 |_| HeldSlots::none(),
-                |decision| limiter.slots().hold(&taken, decision, decision.at(), sent),
+                |decision| {
+                    HeldSlots::taken_by(limiter.slots(), &taken, decision, decision.at(), sent)
+                },
             );
             (taken, decided, since, slots)
         });
@@ -418,7 +420,13 @@ impl Limiter {
                 active_policy.record(Action::Take, &matched, &decided, since);
                 let decision = decided?;
                 self.observe(&active_policy, &matched, request, &decision);
-                let slots = self.slots().hold(&matched.check, &decision, decision.at(), sent);
+                let slots = HeldSlots::taken_by(
+                    self.slots(),
+                    &matched.check,
+                    &decision,
+                    decision.at(),
+                    sent,
+                );
                 Ok(Checked::new(decision, matched, Arc::clone(&active_policy), slots))
             } else {
                 let (decision, slots) = (self.unlimited(), HeldSlots::none());

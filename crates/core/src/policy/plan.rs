@@ -145,8 +145,8 @@ impl Applied {
         self.limit.denies() && self.limit.metering().is_none() && !self.has_slots()
     }
 
-    /// Returns whether the limit can apply to `request`. Nobody would give back the slot of one that
-    /// is not followed.
+    /// Returns whether the limit can apply to `request`. Nobody would give back the slot of one
+    /// that is not followed.
     pub(super) fn applies_to(&self, request: &Request<'_>) -> bool {
         request.is_followed || !self.has_slots()
     }

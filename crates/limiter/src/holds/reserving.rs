@@ -207,7 +207,7 @@ impl Limiter {
                 |_| HeldSlots::none(),
                 |decision| {
                     let taken_at = began_at(decision, hold_for).unwrap_or_else(|| decision.at());
-                    limiter.slots().hold(&check, decision, taken_at, sent)
+                    HeldSlots::taken_by(limiter.slots(), &check, decision, taken_at, sent)
                 },
             );
             (decided, since, slots)

@@ -6,7 +6,8 @@
 //!   "limit": 60, "window": 60, "remaining": 9, "reset": 1800000001,
 //!   "limits": [
 //!     {
-//!       "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
+//!       "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60,
+//!       "requests_per_minute": 60, "burst": 10,
 //!       "mode": "enforce", "cost": 1, "admitted": true, "remaining": 9, "reset": 1800000001
 //!     }
 //!   ]
@@ -428,13 +429,13 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 8, "reset": 1_800_000_002_u64,
             "limits": [
                 {
-                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60,
-                    "burst": 10, "mode": "enforce",
+                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60,
+                    "requests_per_minute": 60, "burst": 10, "mode": "enforce",
                     "cost": 2, "admitted": true, "remaining": 8, "reset": 1_800_000_002_u64,
                 },
                 {
-                    "name": "try", "algorithm": "token_bucket", "limit": 1, "window": 86_400, "requests_per_minute": 1,
-                    "burst": 1, "mode": "shadow",
+                    "name": "try", "algorithm": "token_bucket", "limit": 1, "window": 86_400,
+                    "requests_per_minute": 1, "burst": 1, "mode": "shadow",
                     "cost": 2, "admitted": false, "remaining": 1, "reset": 1_800_000_000_u64,
                     "never": true,
                 },
@@ -460,8 +461,8 @@ mod tests {
             "limit": 60, "window": 60, "remaining": 2, "reset": 1_800_000_008_u64,
             "limits": [
                 {
-                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60, "requests_per_minute": 60,
-                    "burst": 10, "mode": "enforce",
+                    "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60,
+                    "requests_per_minute": 60, "burst": 10, "mode": "enforce",
                     "cost": 5, "admitted": false, "remaining": 2, "reset": 1_800_000_008_u64,
                     "retry_after": 3,
                 },

@@ -2,10 +2,10 @@
 
 use std::{fmt, mem, sync::Arc};
 
-use sluice_core::{BucketId, Timestamp};
-use tokio::sync::watch;
+use sluice_core::{BucketId, Check, Decision, Timestamp};
+use tokio::time::Instant;
 
-use super::{book::Key, keeper::SlotKeeper};
+use super::keeper::{Holding, SlotKeeper};
 
 /// The slots that a request holds of limits on requests in flight. They are given back when the
 /// last clone is dropped, and renewed until then.
@@ -21,10 +21,7 @@ pub struct HeldSlots {
 /// Gives the slots back when it is dropped.
 struct Guard {
     keeper: Arc<SlotKeeper>,
-    keys: Vec<Key>,
-    cut: Option<watch::Receiver<bool>>,
-    /// Keeps [`SlotKeeper::finish`] waiting.
-    ticket: watch::Receiver<()>,
+    holding: Holding,
 }
 
 // === impl HeldSlots ===
@@ -35,13 +32,18 @@ impl HeldSlots {
         Self { guard: None }
     }
 
-    pub(super) fn new(
-        keeper: Arc<SlotKeeper>,
-        keys: Vec<Key>,
-        cut: Option<watch::Receiver<bool>>,
-        ticket: watch::Receiver<()>,
+    /// Holds the slots that the `decision` on `check` took, at `taken_at`. The check was sent at
+    /// this instant.
+    pub(crate) fn taken_by(
+        keeper: &Arc<SlotKeeper>,
+        check: &Check,
+        decision: &Decision,
+        taken_at: Timestamp,
+        sent: Instant,
     ) -> Self {
-        Self { guard: Some(Arc::new(Guard { keeper, keys, cut, ticket })) }
+        let holding = keeper.hold(check, decision, taken_at, sent);
+        let guard = holding.map(|holding| Guard { keeper: Arc::clone(keeper), holding });
+        Self { guard: guard.map(Arc::new) }
     }
 
     /// Returns whether the request holds no slots.
@@ -55,7 +57,7 @@ impl HeldSlots {
     /// slots. `None` if no limit of the request says so.
     #[must_use]
     pub fn cut(&self) -> Option<impl Future<Output = ()> + Send + Sync + use<>> {
-        let mut cut = self.guard.as_ref()?.cut.clone()?;
+        let mut cut = self.guard.as_ref()?.holding.cut.clone()?;
         Some(async move {
             if cut.wait_for(|is_cut| *is_cut).await.is_err() {
                 // The slots were given back.
@@ -70,7 +72,7 @@ impl HeldSlots {
         let Some(mut guard) = self.guard.take().and_then(Arc::into_inner) else {
             return Vec::new();
         };
-        let keys = mem::take(&mut guard.keys).into_iter();
+        let keys = mem::take(&mut guard.holding.keys).into_iter();
         keys.filter_map(|key| Some((key.bucket(), guard.keeper.detach(key)?))).collect()
     }
 
@@ -80,11 +82,11 @@ impl HeldSlots {
         let Some(mut guard) = self.guard.take().and_then(Arc::into_inner) else {
             return Vec::new();
         };
-        let mut taken = Vec::with_capacity(guard.keys.len());
+        let mut taken = Vec::with_capacity(guard.holding.keys.len());
         // One after the other: what is left is given back if this future is dropped.
-        while let Some(key) = guard.keys.last().copied() {
+        while let Some(key) = guard.holding.keys.last().copied() {
             let taken_at = guard.keeper.take_out(key).await;
-            guard.keys.pop();
+            guard.holding.keys.pop();
             taken.extend(taken_at.map(|taken_at| (key.bucket(), taken_at)));
         }
         taken
@@ -93,7 +95,7 @@ impl HeldSlots {
 
 impl fmt::Debug for HeldSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = self.guard.as_ref().map_or(0, |guard| guard.keys.len());
+        let slots = self.guard.as_ref().map_or(0, |guard| guard.holding.keys.len());
         f.debug_struct("HeldSlots").field("buckets", &slots).finish_non_exhaustive()
     }
 }
@@ -102,6 +104,6 @@ impl fmt::Debug for HeldSlots {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.keeper.give_back(&self.keys, &self.ticket);
+        self.keeper.give_back(&self.holding.keys, &self.holding.ticket);
     }
 }

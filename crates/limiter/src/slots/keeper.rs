@@ -18,7 +18,6 @@ use tokio::{
 
 use super::{
     book::{Book, Key, LostSlots, Renewal, Since, Taken},
-    held_slots::HeldSlots,
     lost_log::LostLog,
     timing::Moment,
 };
@@ -51,6 +50,16 @@ struct Kept {
     next_look: Option<Instant>,
 }
 
+/// What a request holds, as the keeper notes it.
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) keys: Vec<Key>,
+    /// Says when the request should be cut off, if a limit says so.
+    pub(super) cut: Option<watch::Receiver<bool>>,
+    /// Keeps [`SlotKeeper::finish`] waiting.
+    pub(super) ticket: watch::Receiver<()>,
+}
+
 /// Held by the task that renews. Notes its end if its runtime ends.
 struct RunPermit {
     keeper: Arc<SlotKeeper>,
@@ -74,15 +83,15 @@ impl SlotKeeper {
 
     /// Notes the slots that the `decision` on `check` took, at `taken_at`. The check was sent at
     /// this instant.
-    pub(crate) fn hold(
+    pub(super) fn hold(
         self: &Arc<Self>,
         check: &Check,
         decision: &Decision,
         taken_at: Timestamp,
         sent: Instant,
-    ) -> HeldSlots {
+    ) -> Option<Holding> {
         if decision.is_denied() {
-            return HeldSlots::none();
+            return None;
         }
         let parts = check.parts().iter().zip(decision.verdicts());
         let taken = parts.filter(|(part, verdict)| {
@@ -91,9 +100,7 @@ impl SlotKeeper {
         let since = Since { taken_at, is_local: decision.source() == Source::Local };
         let moment = Moment { at: decision.at(), sent, received: Instant::now() };
         let mut taken = taken.map(|(part, _)| part).peekable();
-        if taken.peek().is_none() {
-            return HeldSlots::none();
-        }
+        taken.peek()?;
         let ticket = self.open.subscribe();
         let (mut keys, mut cut) = (Vec::new(), None);
         let mut kept = self.kept();
@@ -108,8 +115,7 @@ impl SlotKeeper {
             self.look_at(&mut kept, due);
         }
         drop(kept);
-        let cut = cut.map(|cut| cut.subscribe());
-        HeldSlots::new(Arc::clone(self), keys, cut, ticket)
+        Some(Holding { keys, cut: cut.map(|cut| cut.subscribe()), ticket })
     }
 
     /// Gives slots back; where the store has to be waited for, in a task of its own.

@@ -132,8 +132,8 @@ impl Lane {
 
     /// Writes the calls of `batch`, and reads their replies. What a server does not know the script
     /// for, since it is new, restarted or flushed, is written again behind the text; what the
-    /// script for one check leaves to the other one, for that; and what was about another window of
-    /// the calendar than the server's, for the server's.
+    /// script for one check leaves to the other one, for that; and what was about another window
+    /// of the calendar than the server's, for the server's.
     async fn exchange(&mut self, batch: &mut Batch) -> Result<(), TripError> {
         let mut connection = self.connect().await?;
         let mut failure = None;
