@@ -3,8 +3,9 @@
 //!
 //! The gateways are processes with one worker thread on the first core, if `taskset` is available.
 //! The model, which sends chunks as `OpenAI` does, shares the other cores with this process. A
-//! stream has 200 chunks of text, each in a chunk of HTTP. They come at once, which is the worst case: nothing
-//! else is left to wait for. Or they come one by one, a millisecond apart, in several streams.
+//! stream has 200 chunks of text, each in a chunk of HTTP. They come at once, which is the worst
+//! case: nothing else is left to wait for. Or they come one by one, a millisecond apart, in several
+//! streams.
 //!
 //! `CPU` is the processor time of the gateway for a stream, user and system. `first byte` is the
 //! time from the request to the first byte of the answer's body, the median. Each round measures
