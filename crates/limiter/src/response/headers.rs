@@ -53,7 +53,7 @@ pub(super) static RETRY: Name = Name::new("retry-after");
 pub const MOST_FIELDS: usize = 6;
 
 /// The fields in the order in which they are written. One whose value is empty is absent.
-static ORDER: [&Name; MOST_FIELDS] = [&X_LIMIT, &X_REMAINING, &POLICY, &STATE, &X_RESET, &RETRY];
+static ORDER: [&Name; MOST_FIELDS] = [&X_LIMIT, &X_REMAINING, &X_RESET, &POLICY, &STATE, &RETRY];
 
 /// A map with a content type and the names of the fields of an admission that has a reset, in their
 /// order. To copy it takes half the time of inserting each name, for which a map has to hash it.
@@ -221,6 +221,10 @@ impl<'t> Values<'t> {
         self.end();
         self.number(binding.remaining);
         self.end();
+        if let Some(reset) = reset_unix_seconds(decision, binding) {
+            self.number(reset);
+        }
+        self.end();
 
         for verdict in enforced(decision) {
             self.item(&verdict.limit);
@@ -236,10 +240,6 @@ impl<'t> Values<'t> {
         }
         self.end();
 
-        if let Some(reset) = reset_unix_seconds(decision, binding) {
-            self.number(reset);
-        }
-        self.end();
         if let Some(seconds) = decision.retry().after_seconds() {
             self.number(seconds);
             self.end();
