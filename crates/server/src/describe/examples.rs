@@ -8,7 +8,8 @@ pub(crate) fn allowed() -> Value {
         "status": 200, "allowed": true,
         "limit": 60, "window": 60, "remaining": 9, "reset": 1_800_000_001,
         "limits": [{
-            "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
+            "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60,
+            "requests_per_minute": 60, "burst": 10,
             "mode": "enforce", "cost": 1, "admitted": true, "remaining": 9, "reset": 1_800_000_001,
         }],
     })
@@ -24,7 +25,8 @@ pub(crate) fn denied() -> Value {
         "error": "rate_limit_exceeded", "message": reason, "retry_after": 1, "never": false,
         "limit": 60, "window": 60, "remaining": 0, "reset": 1_800_000_010,
         "limits": [{
-            "name": "default", "limit": 60, "window": 60, "requests_per_minute": 60, "burst": 10,
+            "name": "default", "algorithm": "token_bucket", "limit": 60, "window": 60,
+            "requests_per_minute": 60, "burst": 10,
             "mode": "enforce", "cost": 1, "admitted": false, "remaining": 0, "reset": 1_800_000_010,
             "retry_after": 1,
         }],
