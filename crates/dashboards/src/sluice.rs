@@ -188,7 +188,10 @@ fn holds() -> Vec<Panel> {
              Finish: their requests go on. Cut: they are cut off.",
         )
         .unit(Unit::OperationsPerSecond)
-        .query("{{on_lost}}", sum_of_rate("on_lost", "sluice_slots_lost_total")),
+        .query(
+            "{{on_lost}}",
+            format!("{} or vector(0)", sum_of_rate("on_lost", "sluice_slots_lost_total")),
+        ),
         Panel::time_series(
             "Tokens held by limit",
             "Tokens per second that estimates hold, of the ten limits with the most. A token of a \
@@ -210,7 +213,7 @@ fn models() -> Vec<Panel> {
     let by_model = |labels: &str, counter: &str| {
         format!("topk(10, sum by ({labels}) ({}))", SELECTED.rate(counter, ""))
     };
-    let of_vendor = |counter: &str| format!("sum({})", SELECTED.rate(counter, ""));
+    let of_vendor = |counter: &str| format!("sum({}) or vector(0)", SELECTED.rate(counter, ""));
     vec![
         Panel::time_series(
             "Tokens by model",

@@ -146,6 +146,7 @@ async fn every_panel_has_data_every_rule_is_evaluated_and_a_healthy_fleet_has_no
         "limits:\n\
          - {{ name: tried, rate: 1/day, burst: 1, mode: shadow }}\n\
          - {{ name: tokens, counts: total_tokens, rate: 100000/minute, burst: 200000 }}\n\
+         - {{ name: in flight, concurrent: 1000 }}\n\
          gateway: {{ upstream: \"http://{}\", doors: on }}\n\
          rls: {{ files: [\"{}/*.yaml\"] }}\n\
          costs: {{ budget: 1000000 }}\n\
