@@ -410,6 +410,7 @@ if plan[5] then
         other.length = rows[at + 2]
       end
       other.counts_denied, other.is_published = kind <= 2 and rows[at + 2] == 1, kind <= 3
+      other.is_renewed = kind == 4
       others[limit] = setmetatable(other, other.algorithm)
     end
   end
@@ -640,17 +641,18 @@ local function take(first, parts, peek, taken_at)
     for part = 1, parts do
       local at = first + 5 * (part - 1)
       local k, limit, after = checks[at], checks[at + 1], after_us[part]
-      local costs = checks[at + 3] > 0 or checks[at + 4] > 0
-      if costs and after and others and others[limit] then
-        keep(k, others[limit], after)
-      elseif costs and after then
+      local other = others and others[limit]
+      local costs = checks[at + 3] > 0
+      if other and after and (costs or (other.is_renewed and checks[at + 4] > 0)) then
+        keep(k, other, after)
+      elseif not other and after and (costs or checks[at + 4] > 0) then
         put(k, limit, after, after_fraction[part], nil, after_leases[part])
       end
     end
   elseif others and not peek and not taken_at then
     for at = first, first + 5 * (parts - 1), 5 do
       local k, other = checks[at], others[checks[at + 1]]
-      if other and other.counts_denied then
+      if other and other.counts_denied and checks[at + 3] > 0 then
         keep(k, other, other:taken(look(k, other), checks[at + 3]))
       end
     end
@@ -880,7 +882,8 @@ local function make_change()
     else
       for at = first, row - 1, 5 do
         local returns = checks[at + 2] == 1
-        local is_nothing = checks[at + 3] == 0 and checks[at + 4] == 0
+        local is_other = others and others[checks[at + 1]]
+        local is_nothing = checks[at + 3] == 0 and (is_other or checks[at + 4] == 0)
         if is_nothing or (returns and now >= lifetime_end) then
           repair(at)
         else

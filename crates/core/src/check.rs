@@ -304,7 +304,8 @@ impl Check {
             .iter()
             .zip(buckets)
             .map(|(part, stored)| {
-                let mut bucket = stored.settled(part.limit.algorithm(), now);
+                let before = stored.settled(part.limit.algorithm(), now);
+                let mut bucket = before.clone();
                 let cost = part.cost.tokens();
                 let (admitted, moved) = match self.action {
                     Action::Lend { least } if self.parts.len() == 1 => {
@@ -317,10 +318,9 @@ impl Check {
                     Action::Renew => (bucket.renew(cost, part.when_taken().unwrap_or(now)), cost),
                     _ => (false, 0),
                 };
-                // Only slots are renewed. A full bucket that is written would be forgotten.
-                let changes = admitted
-                    && (self.action != Action::Renew || matches!(bucket, Settled::Slots(_)));
-                if changes || bucket.is_repaired() {
+                // Slots that were taken in this term need no renewal, and what is not taken for a
+                // term never does. A full bucket that is written would be forgotten.
+                if bucket != before || bucket.is_repaired() {
                     *stored = bucket.bucket();
                 }
                 let cost = Cost::new(moved).unwrap_or(Cost::MAX);

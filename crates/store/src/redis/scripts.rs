@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "a0b3b19798dfe1bf2b8bb8b029c6c7172bd2fe32",
+    digest: "5a50d8fcf2024ee0e58958d38cbe7b1bf380868f",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -154,6 +154,18 @@ clock_truths! { conform (redis_clock, crate::Fixture::redis_with_clock(), truths
 clock_truths! { conform (failover_clock, crate::Fixture::failover_with_clock(), truths) }
 clock_truths! { conform (several_nodes_clock, crate::Fixture::several_nodes(), truths) }
 clock_truths! { conform (minimal_clock, crate::Fixture::minimal(), truths) }
+conform! {
+    (memory_other_clock, crate::Fixture::memory(), other_truths)
+    what_changes_nothing_leaves_no_trace_of_the_time
+}
+conform! {
+    (redis_other_clock, crate::Fixture::redis_with_clock(), other_truths)
+    what_changes_nothing_leaves_no_trace_of_the_time
+}
+conform! {
+    (failover_other_clock, crate::Fixture::failover_with_clock(), other_truths)
+    what_changes_nothing_leaves_no_trace_of_the_time
+}
 
 /// Lists the truths about a store whose memory has just begun with empty buckets.
 macro_rules! cold_truths {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sluice_core::{
     Action, Algorithm, AtMost, Bucket, BucketId, Calendar, CalendarUnit, Check, Concurrent, Cost,
     CostsDigest, Decision, Epoch, Hold, HoldId, HoldStep, Limit, Mode, Quota, Record, RecordKey,
-    RecordWrite, Tag, Term, Timestamp,
+    RecordWrite, Tag, Term, Timestamp, Verdict,
 };
 use sluice_testkit::strategies::{costs, rates};
 
@@ -61,7 +61,7 @@ impl Oracle {
         let records = key.map_or(vec![(None, false)], |key| self.possible_records(&key, now));
         let mut left = vec![Vec::new(); possible.len()];
         let mut records_left = Vec::new();
-        let mut last = None;
+        let mut others = Vec::new();
         let combinations = combinations(&possible).into_iter();
         let combinations = combinations
             .flat_map(|states| records.iter().map(move |record| (states.clone(), *record)));
@@ -104,11 +104,12 @@ impl Oracle {
                     }
                 }
             }
-            last = Some(expected);
+            others.push(expected);
         }
         prop_assert!(
             left.iter().all(|states| !states.is_empty()) && !records_left.is_empty(),
-            "the store decided\n{decision:?}\nand the core\n{last:?}"
+            "the store decided\n{decision:?}\nand the core otherwise:{}",
+            differences(decision, &others)
         );
         self.buckets.extend(check.parts().iter().map(sluice_core::Part::bucket).zip(left));
         self.records.extend(key.map(|key| (key, records_left)));
@@ -164,6 +165,25 @@ impl Oracle {
         };
         known.iter().flat_map(found).collect()
     }
+}
+
+/// Says which verdicts of a decision the others have not, and what they have.
+fn differences(decision: &Decision, others: &[Decision]) -> String {
+    let said = |verdict: &Verdict| {
+        let Verdict { admitted, remaining, reset_in, retry, .. } = verdict;
+        format!("admitted {admitted}, remaining {remaining}, reset in {reset_in:?}, {retry:?}")
+    };
+    let mut text = String::new();
+    for (i, verdict) in decision.verdicts().iter().enumerate() {
+        let mut expected: Vec<_> = others.iter().map(|other| &other.verdicts()[i]).collect();
+        expected.dedup();
+        if !expected.contains(&verdict) {
+            let expected: Vec<_> = expected.into_iter().map(said).collect();
+            let name = verdict.limit.name();
+            text += &format!("\n{name}: {}\ncore: {}", said(verdict), expected.join("\ncore: "));
+        }
+    }
+    if text.is_empty() { format!("\n{others:?}") } else { text }
 }
 
 /// Returns whether the action changes buckets whatever they hold.

@@ -231,3 +231,67 @@ pub async fn a_hold_takes_from_limits_of_all_algorithms(fixture: &Fixture) {
         assert_eq!(remaining().await, [25, 80, 30, 2]);
     }
 }
+
+/// What changes nothing is not written. The next window, slice or term of a state that was written
+/// would stay if the clock stepped back behind its beginning.
+pub async fn what_changes_nothing_leaves_no_trace_of_the_time(fixture: &Fixture) {
+    const MINUTE_US: i64 = 60_000_000;
+    let counting = "9/minute".parse::<Quota>().unwrap().counting_denied();
+    let limits = [
+        limit_with("counting", Algorithm::Quota(counting)),
+        at_most("any minute", "9 per 60s"),
+        slots("slots", 9, Duration::from_secs(10)),
+    ];
+    let denying = limit("denying", "1/day", 1);
+    let now = fixture.now().await.unix_micros();
+    let minute = Timestamp::from_unix_micros(now - now % MINUTE_US + 2 * MINUTE_US);
+    let before = |millis: i64| Timestamp::from_unix_micros(minute.unix_micros() - millis * 1_000);
+    let id = |number: u8| HoldId::from_bytes([number; 16]);
+    let costs = CostsDigest::from_number(1);
+    let hold = |number, step| Check::of_hold(Hold::new(id(number), Duration::from_secs(60), step));
+    let clients: Vec<Tag> = (0..7).map(|_| fixture.client()).collect();
+    let all = |check: Check, client, cost| {
+        limits.iter().fold(check, |check, limit| check.with(limit, client, tokens(cost)))
+    };
+    let parts = |mut check: Check, client, made: &dyn Fn(Part) -> Part| {
+        for limit in &limits {
+            check.push(made(Part::new(Arc::clone(limit), client, tokens(0))));
+        }
+        check
+    };
+    for at in [before(10_100), before(100)] {
+        fixture.wait_until(at).await;
+        for &client in &clients {
+            fixture.decide(all(check(Action::Take), client, 1)).await;
+        }
+    }
+    fixture.wait_until(minute).await;
+    let reserved_at = before(100);
+    let checks = [
+        all(check(Action::Peek), clients[1], 1),
+        all(check(Action::Take), clients[2], 0).with(&denying, clients[2], tokens(2)),
+        parts(hold(3, HoldStep::Settle { actual: costs, reserved_at }), clients[3], &|part| {
+            part.taken_at(reserved_at)
+        }),
+        parts(
+            hold(4, HoldStep::Extend { from: costs, to: costs, reserved_at }),
+            clients[4],
+            &|part| if part.limit.name() == "slots" { part } else { part.holding(tokens(1)) },
+        ),
+        parts(check(Action::Renew), clients[5], &|part| part.taken_at(minute)),
+        all(check(Action::Take), clients[6], 0),
+    ];
+    for check in &checks {
+        fixture.decide(check.clone()).await;
+    }
+    fixture.step_back(Duration::from_secs(7));
+    let peeks = clients.iter().map(|&client| all(check(Action::Peek), client, 1));
+    let looks = fixture.store.decide_all(&peeks.collect::<Vec<_>>()).await;
+    let looks: Vec<Decision> = looks.into_iter().map(|look| look.unwrap()).collect();
+    for (number, look) in looks.iter().enumerate() {
+        for (verdict, first) in look.verdicts().iter().zip(looks[0].verdicts()) {
+            assert_eq!(verdict.remaining, 7, "client {number}: {verdict:?}");
+            assert_eq!(verdict, first, "client {number}");
+        }
+    }
+}
