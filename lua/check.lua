@@ -2,7 +2,7 @@
      changed bucket once. A bucket whose state has to be repaired is written too, whatever was
      decided: one that was written under another rate or calendar, or before this server's clock
      stepped back.
-                                                                            state layouts: 1 to 11
+                                                                            state layouts: 1 to 12
 
   KEYS[k]  bucket k, each once, and then the records of holds, each once; all in one slot
   ARGV[1]  MessagePack of { limits, checks, newest, epoch, others }: two flat arrays of whole
@@ -12,13 +12,14 @@
            limits  4 numbers per limit: refill tokens, refill us (in lowest terms: that many tokens
                    come back in that many us), and the time to fill an empty bucket: us, fraction.
                    For any other limit: 0, its row in `others` (from 1), 0, 0
-           others  6 numbers per limit: its kind, the most tokens that may count, and for
+           others  7 numbers per limit: its kind, the most tokens that may count, and for
                    1 a window of the calendar, as the caller sees it: 1 if denied costs count too
-                     else 0; its start, its end and the end of the next one, in s
+                     else 0; its start, its end and the end of the next one, in s; the length of a
+                     term in us for which tokens are held, or 0 if what is held is used
                    2 a window whose borders are a period apart: 1 if denied costs count too else 0;
-                     the period, and a time at which a window begins, in s; 0
-                   3 a sliding window of ten slices: the length of a slice in us; 0; 0; 0
-                   4 slots, which are taken for a term: the length of a term in us; 0; 0; 0
+                     the period, and a time at which a window begins, in s; 0; a term, as for 1
+                   3 a sliding window of ten slices: the length of a slice in us; 0; 0; 0; 0
+                   4 slots, which are taken for a term: the length of a term in us; 0; 0; 0; 0
            checks  3 numbers for a simple check, which takes a cost of whole us from one bucket
                    under a limit that denies: bucket (index into KEYS), limit (from 1), and the time
                    that the cost needs to come back, in us.
@@ -34,6 +35,8 @@
                    - give back, settle, undo, renew: when it was taken, in us, or 0 if that is not
                      known; it is renewed as of now then
                    - extend: the cost that was held before, from a lifetime before its end on
+                   - settle, undo of a window with a term: the tokens that were held since then, of
+                     which the cost is what was used beyond them
                    - others: 0
                    A step of a hold has 5 numbers behind its parts: record (1 is the last of KEYS);
                    its lifetime; the time at which that ends, or 0 for reserve, both in us; and the
@@ -87,6 +90,9 @@
               a sliding window with more tokens in a slice
     layout 11 11 (1), term: the time in terms (4), slots of the term before (3), of this one (4)
               slots
+    layout 12 12 (1), as layout 8, then the length of a term in ms (4), term: the time in terms (4),
+              tokens held since the term before (6), since this one (6)
+              a window of which tokens are held
   A layout of 12 bytes costs Redis 16 bytes per bucket less than layout 3. Every build reads the
   layouts 1 to 4, and between them they hold the state of any token bucket.
   A state expires when its bucket is full, or nothing counts any more, rounded up to a ms. That of a
@@ -379,8 +385,10 @@ end
 --                                      whether it had to be repaired
 --   used(state)                        returns what counts
 --   taken(state, cost)                 returns the state after that
+--   reserved(state, cost)              the same, of a cost that is held until it is settled
 --   given_back(state, cost, taken_at)  the same; nil if what was taken then counts no more
 --   renewed(state, cost, taken_at)     the same
+--   held_on(state, cost, since)        the same, of what was held before it is extended
 --   packed(state)                      returns what is stored, and when it expires, in us
 -- A state is never changed: each of these makes another one. `counts` has those in which something
 -- counts, by index into KEYS, and `recounted` the limits of those that changed.
@@ -396,7 +404,7 @@ if plan[5] then
   windows.__index, slices.__index, slots.__index = windows, slices, slots
   for limit = 1, #refill_tokens do
     if refill_tokens[limit] == 0 then
-      local at = 6 * refill_us[limit] - 5
+      local at = 7 * refill_us[limit] - 6
       local kind = rows[at]
       local other = { algorithm = algorithms[kind], most = rows[at + 1] }
       if kind == 1 then
@@ -409,31 +417,108 @@ if plan[5] then
       else
         other.length = rows[at + 2]
       end
+      if kind <= 2 and rows[at + 6] > 0 then
+        other.term = rows[at + 6]
+      end
       other.counts_denied, other.is_published = kind <= 2 and rows[at + 2] == 1, kind <= 3
-      other.is_renewed = kind == 4
+      other.is_renewed = kind == 4 or other.term
       others[limit] = setmetatable(other, other.algorithm)
     end
   end
 
-  -- A window: { ends_at in s, used }.
+  -- What is held for a term and until the end of the next one: { term, earlier, current }.
+  local function held_in(other, term, earlier, current)
+    local most = other.algorithm == slots and 2 ^ 32 or 2 ^ 48
+    local most_earlier = other.algorithm == slots and 2 ^ 24 or 2 ^ 48
+    return { term = term, earlier = min(earlier, most_earlier - 1), current = min(current, most - 1) }
+  end
+
+  -- Returns what is held at `now`, in terms of `length`, and whether the clock stepped back so far
+  -- that it had to be brought closer.
+  local function followed(other, held, length)
+    local term = floor(now / length)
+    local sum = held and held.earlier + held.current or 0
+    local by = sum > 0 and term - held.term or 2
+    if by > 1 then
+      return held_in(other, term, 0, 0), false
+    elseif by == 1 then
+      return held_in(other, term, held.current, 0), false
+    elseif by >= -3 then
+      return held, false
+    end
+    return held_in(other, term + 3, 0, sum), true
+  end
+
+  -- Returns what is held without `cost`, which was taken so many terms ago; nil if that counts no
+  -- more.
+  local function released(other, held, cost, age)
+    if age > 1 then
+      return nil
+    end
+    local back = age == 1 and min(cost, held.earlier) or 0
+    return held_in(other, held.term, held.earlier - back, max(held.current - (cost - back), 0))
+  end
+
+  -- Returns what is held, of which `cost` counts from now on, which was taken so many terms ago;
+  -- nil if that counts no more.
+  local function renewed(other, held, cost, age)
+    if age > 1 then
+      return nil
+    elseif age < 1 then
+      return held
+    end
+    return held_in(other, held.term, max(held.earlier - cost, 0), held.current + cost)
+  end
+
+  -- A window: { ends_at in s, used, and if it has a term, what is held with the length of a term }.
   function windows:settled(state)
-    local ends_at, used = self.ends_at, 0
+    local ends_at, used, repaired = self.ends_at, 0, false
     if state and state.ends_at > now_s then
       local is_next = state.ends_at == self.next_end and now_s + 1 >= ends_at
-      if state.ends_at == ends_at or is_next then
-        return state, false
-      end
       used = state.used
+      if state.ends_at == ends_at or is_next then
+        ends_at = state.ends_at
+      else
+        repaired = true
+      end
     end
-    return { ends_at = ends_at, used = used }, used > 0
+    local held, length = state and state.held, state and state.length
+    if self.term then
+      local before, ahead = held, false
+      held, ahead = followed(self, held, length or self.term)
+      if before and length ~= self.term then
+        ahead = before.earlier + before.current > 0
+        held = held_in(self, floor(now / self.term), 0, held.earlier + held.current)
+      end
+      length, repaired = self.term, repaired or ahead
+    elseif held then
+      local sum = held.earlier + held.current
+      used, repaired = min(used + sum, 2 ^ 48 - 1), repaired or sum > 0
+      held, length = nil, nil
+    end
+    return { ends_at = ends_at, used = used, held = held, length = length }, repaired
+  end
+
+  -- Returns the window with another number of tokens used, or held.
+  local function window_with(state, used, held)
+    return { ends_at = state.ends_at, used = used, held = held, length = state.length }
   end
 
   function windows:used(state)
-    return state.used
+    return state.used + (state.held and state.held.earlier + state.held.current or 0)
   end
 
   function windows:taken(state, cost)
-    return { ends_at = state.ends_at, used = min(state.used + cost, 2 ^ 48 - 1) }
+    return window_with(state, min(state.used + cost, 2 ^ 48 - 1), state.held)
+  end
+
+  function windows:reserved(state, cost)
+    if not self.term then
+      return self:taken(state, cost)
+    end
+    local held = state.held
+    held = held_in(self, held.term, held.earlier, held.current + cost)
+    return window_with(state, state.used, held)
   end
 
   function windows:given_back(state, cost, taken_at)
@@ -441,15 +526,41 @@ if plan[5] then
     if taken_at ~= 0 and taken_at < start * 1000000 then
       return nil
     end
-    return { ends_at = state.ends_at, used = max(state.used - cost, 0) }
+    return window_with(state, max(state.used - cost, 0), state.held)
   end
 
   function windows:renewed(state)
     return state
   end
 
+  function windows:held_on(state, cost, since)
+    if not self.term or cost == 0 then
+      return state
+    end
+    local held = renewed(self, state.held, cost, state.held.term - floor(since / self.term))
+    if not held then
+      return self:reserved(state, cost)
+    end
+    return window_with(state, state.used, held)
+  end
+
+  -- Ends a hold. Returns nil if it counts no more.
+  function windows:ended(state, cost, since)
+    local held = released(self, state.held, cost, state.held.term - floor(since / self.term))
+    return held and window_with(state, state.used, held)
+  end
+
   function windows:packed(state)
-    return pack('>BI5I6', 8, state.ends_at, state.used), state.ends_at * 1000000 + MAX_CLOCK_STEP
+    local ends_at, used, held = state.ends_at, state.used, state.held
+    local expires_at = used > 0 and ends_at * 1000000 + MAX_CLOCK_STEP or 0
+    if not held or held.earlier + held.current == 0 then
+      return pack('>BI5I6', 8, ends_at, used), expires_at
+    end
+    local term, earlier, current = held.term, held.earlier, held.current
+    local held_until = (term + (current > 0 and 2 or 1)) * state.length
+    local length = state.length / 1000
+    return pack('>BI5I6I4I4I6I6', 12, ends_at, used, length, term, earlier, current),
+      max(expires_at, held_until)
   end
 
   -- A sliding window: { newest slice, [1] used in it, ... [11] used in the oldest one }.
@@ -493,7 +604,7 @@ if plan[5] then
     return after
   end
 
-  slices.renewed = windows.renewed
+  slices.renewed, slices.held_on, slices.reserved = windows.renewed, windows.renewed, slices.taken
 
   function slices:packed(state)
     local layout, size, last = 9, 'I2', 0
@@ -509,19 +620,9 @@ if plan[5] then
     return pack('>BI5' .. size:rep(11), layout, state.newest, unpack(state)), expires_at
   end
 
-  -- Slots: { term, earlier, current }, those of the term before and of this one.
+  -- Slots: what is held of them.
   function slots:settled(state)
-    local term = floor(now / self.length)
-    local by = state and term - state.term or 2
-    if by > 1 then
-      return { term = term, earlier = 0, current = 0 }, false
-    elseif by == 1 then
-      return { term = term, earlier = min(state.current, 2 ^ 24 - 1), current = 0 }, false
-    elseif by >= -3 then
-      return state, false
-    end
-    local both = min(state.earlier + state.current, 2 ^ 32 - 1)
-    return { term = term + 3, earlier = 0, current = both }, true
+    return followed(self, state, self.length)
   end
 
   function slots:used(state)
@@ -529,31 +630,20 @@ if plan[5] then
   end
 
   function slots:taken(state, cost)
-    local current = min(state.current + cost, 2 ^ 32 - 1)
-    return { term = state.term, earlier = state.earlier, current = current }
+    return held_in(self, state.term, state.earlier, state.current + cost)
   end
 
   function slots:given_back(state, cost, taken_at)
     local age = taken_at ~= 0 and state.term - floor(taken_at / self.length) or 1
-    if age > 1 then
-      return nil
-    end
-    local back = age == 1 and min(cost, state.earlier) or 0
-    local current = max(state.current - (cost - back), 0)
-    return { term = state.term, earlier = state.earlier - back, current = current }
+    return released(self, state, cost, age)
   end
 
   function slots:renewed(state, cost, taken_at)
-    local age = state.term - floor((taken_at ~= 0 and taken_at or now) / self.length)
-    if age > 1 then
-      return nil
-    elseif age < 1 then
-      return state
-    end
-    local after = self:taken(state, cost)
-    after.earlier = max(state.earlier - cost, 0)
-    return after
+    local at = taken_at ~= 0 and taken_at or now
+    return renewed(self, state, cost, state.term - floor(at / self.length))
   end
+
+  slots.reserved, slots.held_on = slots.taken, slots.renewed
 
   function slots:packed(state)
     local expires_at = (state.term + (state.current > 0 and 2 or 1)) * self.length
@@ -567,6 +657,12 @@ if plan[5] then
       local ends_at, used
       _, ends_at, used = unpack_state('>BI5I6', state)
       counts[k], counted_by[k] = { ends_at = ends_at, used = used }, windows
+    elseif layout == 12 and length == 32 then
+      local ends_at, used, ms, term, earlier, current
+      _, ends_at, used, ms, term, earlier, current = unpack_state('>BI5I6I4I4I6I6', state)
+      local held = { term = term, earlier = earlier, current = current }
+      counts[k] = { ends_at = ends_at, used = used, held = held, length = ms * 1000 }
+      counted_by[k] = windows
     elseif (layout == 9 and length == 28) or (layout == 10 and length == 61) then
       local numbers = { unpack_state('>BI5' .. (layout == 9 and 'I2' or 'I5'):rep(11), state) }
       counts[k], counted_by[k] = { newest = numbers[2], unpack(numbers, 3, 13) }, slices
@@ -583,7 +679,7 @@ if plan[5] then
   -- Returns why nothing can be decided about a bucket: 'u' or 'w'. Nil if it can.
   function doubt(k, other)
     local is_read = stored[k] == '\0' or counted_by[k] == other.algorithm
-    if not is_read or newest < 11 then
+    if not is_read or newest < (other.term and 12 or 11) then
       return 'u'
     end
     return other.is_stale and 'w' or nil
@@ -608,10 +704,11 @@ end
 -- Takes or peeks. Returns '1' if every limit that denies has the tokens, else '0'. A limit that
 -- does not deny is debited only if it has the tokens. Every bucket is repaired in any case.
 --
--- Under a limit of `others`, what a hold that is extended has taken at `taken_at` is renewed first,
--- and a denied cost may count too. `after_us` is then the whole state after the take.
+-- A cost that is held has `since`: false, or when the hold began that is extended. Under a limit of
+-- `others`, what was held then is renewed first, and a denied cost may count too. `after_us` is then
+-- the whole state after the take.
 local after_us, after_fraction, after_leases = {}, {}, {}
-local function take(first, parts, peek, taken_at)
+local function take(first, parts, peek, since)
   local verdict = '1'
   for part = 1, parts do
     local at = first + 5 * (part - 1)
@@ -619,11 +716,15 @@ local function take(first, parts, peek, taken_at)
     local other = others and others[limit]
     if other then
       local state = look(k, other)
-      if taken_at then
-        state = other:renewed(state, checks[at + 4], taken_at)
+      if since then
+        state = other:held_on(state, checks[at + 4], since)
       end
       local covered = state and other:used(state) + cost <= other.most
-      after_us[part] = covered and other:taken(state, cost)
+      if covered and since ~= nil then
+        after_us[part] = other:reserved(state, cost)
+      else
+        after_us[part] = covered and other:taken(state, cost)
+      end
     else
       local e, f, _, leased = settled(k, limit)
       e, f = e + cost, f + checks[at + 4]
@@ -649,7 +750,7 @@ local function take(first, parts, peek, taken_at)
         put(k, limit, after, after_fraction[part], nil, after_leases[part])
       end
     end
-  elseif others and not peek and not taken_at then
+  elseif others and not peek and not since then
     for at = first, first + 5 * (parts - 1), 5 do
       local k, other = checks[at], others[checks[at + 1]]
       if other and other.counts_denied and checks[at + 3] > 0 then
@@ -881,13 +982,29 @@ local function make_change()
       end
     else
       for at = first, row - 1, 5 do
-        local returns = checks[at + 2] == 1
-        local is_other = others and others[checks[at + 1]]
-        local is_nothing = checks[at + 3] == 0 and (is_other or checks[at + 4] == 0)
-        if is_nothing or (returns and now >= lifetime_end) then
+        local k, returns, cost, last = checks[at], checks[at + 2] == 1, checks[at + 3], checks[at + 4]
+        local other = others and others[checks[at + 1]]
+        local correction = returns and GIVE_BACK or CHARGE
+        local is_nothing = cost == 0 and (other or last == 0)
+        if returns and now >= lifetime_end then
+          is_nothing = true
+        end
+        if other and other.term then
+          local state = look(k, other)
+          local ended = last > 0 and other:ended(state, last, reserved_at)
+          local after = ended or state
+          if not is_nothing and returns then
+            after = other:given_back(after, cost, reserved_at) or after
+          elseif not is_nothing then
+            after = other:taken(after, cost)
+          end
+          if after ~= state then
+            keep(k, other, after)
+          end
+        elseif is_nothing then
           repair(at)
         else
-          apply(at, returns and GIVE_BACK or CHARGE)
+          apply(at, correction)
         end
       end
       if action == SETTLE then

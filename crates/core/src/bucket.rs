@@ -7,7 +7,7 @@ use crate::{
     leases::Term,
     slices::{SettledSlices, Slices},
     slots::{SettledSlots, Slots},
-    time::{MAX_CLOCK_STEP_US, Timestamp},
+    time::Timestamp,
     token_bucket::{SettledTokens, TokenBucket},
     window::{SettledWindow, Window},
 };
@@ -44,8 +44,6 @@ pub enum Settled<'a> {
     /// Of a limit with [`Algorithm::Concurrent`].
     Slots(SettledSlots<'a>),
 }
-
-const MAX_CLOCK_STEP: Duration = Duration::from_micros(MAX_CLOCK_STEP_US.unsigned_abs());
 
 /// Calls the same method of whatever bucket it is.
 macro_rules! of_each {
@@ -101,9 +99,8 @@ impl Bucket {
     pub fn is_full(&self, algorithm: &Algorithm, now: Timestamp) -> bool {
         match (self, algorithm) {
             (Self::Tokens(tokens), Algorithm::TokenBucket(rate)) => tokens.is_full(rate, now),
-            // A clock that steps back over its end would find the whole quota otherwise.
             (Self::Window(window), Algorithm::Quota(_)) => {
-                window.used() == 0 || window.ends_at().after(MAX_CLOCK_STEP) <= now
+                window.kept_until().is_none_or(|until| until <= now)
             }
             _ => self.settled(algorithm, now).full_at() <= now,
         }
@@ -154,6 +151,35 @@ impl<'a> Settled<'a> {
     /// Takes `cost`, more than there is if necessary.
     pub fn take(&mut self, cost: u64) {
         of_each!(self, bucket => bucket.take(cost));
+    }
+
+    /// Takes `cost` for a hold. A quota that [releases](crate::Quota::releasing) what is not settled
+    /// counts it apart.
+    pub fn hold(&mut self, cost: u64) {
+        match self {
+            Self::Window(window) => window.hold(cost),
+            _ => self.take(cost),
+        }
+    }
+
+    /// Lets `held` that is held since `since` count from now on, where it counts for a time only.
+    /// Returns `false`, and does nothing, if slots do not count any more.
+    pub fn hold_on(&mut self, held: u64, since: Timestamp) -> bool {
+        match self {
+            Self::Slots(slots) => return slots.renew(held, Some(since)),
+            Self::Window(window) => window.hold_on(held, since),
+            Self::Tokens(_) | Self::Slices(_) => {}
+        }
+        true
+    }
+
+    /// Ends a hold of `held` that is counted apart since `since`. Returns whether that changed
+    /// anything.
+    pub fn end_hold(&mut self, held: u64, since: Timestamp) -> bool {
+        match self {
+            Self::Window(window) => window.end_hold(held, since),
+            _ => false,
+        }
     }
 
     /// Puts back `cost` that was taken at `taken_at`, if that is known. Returns `false`, and does
@@ -214,7 +240,7 @@ impl<'a> Settled<'a> {
     pub fn used(&self) -> u64 {
         match self {
             Self::Tokens(tokens) => tokens.used(),
-            Self::Window(window) => window.window().used(),
+            Self::Window(window) => window.counted(),
             Self::Slices(slices) => slices.slices().sum(),
             Self::Slots(slots) => slots.slots().held(),
         }
@@ -240,9 +266,7 @@ impl<'a> Settled<'a> {
     #[must_use]
     pub fn kept_until(&self) -> Timestamp {
         match self {
-            Self::Window(window) if window.window().used() > 0 => {
-                window.full_at().after(MAX_CLOCK_STEP)
-            }
+            Self::Window(window) => window.window().kept_until().unwrap_or(window.full_at()),
             _ => self.full_at(),
         }
     }

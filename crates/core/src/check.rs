@@ -113,7 +113,11 @@ impl Check {
         let parts = self.parts.iter().zip(decision.verdicts());
         undo.parts.extend(parts.map(|(part, verdict)| {
             let taken = if verdict.admitted { part.cost } else { Cost::NONE };
-            part.clone().giving_back(taken).taken_at(decision.at())
+            if part.counts_apart() {
+                part.clone().giving_back(Cost::NONE).holding(taken)
+            } else {
+                part.clone().giving_back(taken).taken_at(decision.at())
+            }
         }));
         Some(undo)
     }
@@ -320,7 +324,8 @@ impl Check {
                 };
                 // Slots that were taken in this term need no renewal, and what is not taken for a
                 // term never does. A full bucket that is written would be forgotten.
-                if bucket != before || bucket.is_repaired() {
+                let changes = admitted && (self.action != Action::Renew || bucket != before);
+                if changes || bucket.is_repaired() {
                     *stored = bucket.bucket();
                 }
                 let cost = Cost::new(moved).unwrap_or(Cost::MAX);
@@ -339,7 +344,7 @@ impl Check {
             Action::Take | Action::Peek | Action::Reserve => bucket.covers(part.cost.tokens()),
             Action::Extend => {
                 let mut renewed = bucket.clone();
-                self.renews(part, &mut renewed) && renewed.covers(part.cost.tokens())
+                self.holds_on(part, &mut renewed) && renewed.covers(part.cost.tokens())
             }
             Action::Charge | Action::GiveBack | Action::Reset | Action::Settle | Action::Undo => {
                 true
@@ -349,14 +354,16 @@ impl Check {
     }
 
     /// Lets what is held of the bucket before an extension count from now on. Returns whether it
-    /// still counted.
-    fn renews(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
-        match self.hold().map(Hold::step) {
-            Some(HoldStep::Extend { reserved_at, .. }) => {
-                bucket.renew(part.held().tokens(), reserved_at)
-            }
-            _ => true,
-        }
+    /// may go on.
+    fn holds_on(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
+        let since = self.hold().and_then(Hold::reserved_at);
+        since.is_none_or(|since| bucket.hold_on(part.held().tokens(), since))
+    }
+
+    /// Ends what a part holds apart before it is settled. Returns whether that changed anything.
+    pub(crate) fn ends_hold(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
+        let since = self.hold().and_then(Hold::reserved_at);
+        since.is_some_and(|since| bucket.end_hold(part.held().tokens(), since))
     }
 
     /// Takes the cost of a part although the check is denied, and returns `true`, where the limit
@@ -381,10 +388,11 @@ impl Check {
             }
             Action::Take | Action::Reserve | Action::Extend if !admitted => return false,
             Action::Extend => {
-                self.renews(part, bucket);
-                let renews = matches!(bucket, Settled::Slots(_)) && part.held() > Cost::NONE;
+                let counts_for_a_time = matches!(bucket, Settled::Slots(_)) || part.counts_apart();
+                let renews = counts_for_a_time && part.held() > Cost::NONE;
+                self.holds_on(part, bucket);
                 if cost > 0 {
-                    bucket.take(cost);
+                    bucket.hold(cost);
                 }
                 return renews || cost > 0;
             }
@@ -392,12 +400,12 @@ impl Check {
                 return false;
             }
             Action::Settle | Action::Undo if part.gives_back() => {
-                return bucket.give_back(cost, part.when_taken());
+                let apart = self.hold().filter(|_| part.counts_apart());
+                return bucket.give_back(cost, apart.map_or(part.when_taken(), Hold::reserved_at));
             }
             Action::GiveBack => return bucket.give_back(cost, part.when_taken()),
-            Action::Take | Action::Reserve | Action::Charge | Action::Settle | Action::Undo => {
-                bucket.take(cost);
-            }
+            Action::Reserve => bucket.hold(cost),
+            Action::Take | Action::Charge | Action::Settle | Action::Undo => bucket.take(cost),
             Action::Reset => bucket.fill(),
         }
         true

@@ -280,14 +280,19 @@ impl Hold {
     /// the step is decided at `now`. An extension begins the lifetime anew, unless it is over.
     #[must_use]
     pub fn ends_at(&self, now: Timestamp) -> Timestamp {
-        let reserved_at = match self.step {
-            HoldStep::Reserve { .. } => now,
-            HoldStep::Extend { reserved_at, .. } if now < reserved_at.after(self.lifetime) => now,
+        let ends_at = self.reserved_at().unwrap_or(now).after(self.lifetime);
+        let begins_anew = matches!(self.step, HoldStep::Extend { .. }) && now < ends_at;
+        if begins_anew { now.after(self.lifetime) } else { ends_at }
+    }
+
+    /// Returns when the reservation was decided; `None` of a reservation itself.
+    pub(crate) const fn reserved_at(&self) -> Option<Timestamp> {
+        match self.step {
+            HoldStep::Reserve { .. } => None,
             HoldStep::Extend { reserved_at, .. }
             | HoldStep::Settle { reserved_at, .. }
-            | HoldStep::Undo { reserved_at, .. } => reserved_at,
-        };
-        reserved_at.after(self.lifetime)
+            | HoldStep::Undo { reserved_at, .. } => Some(reserved_at),
+        }
     }
 
     /// Returns the step that takes back a reservation or an extension, which was decided at

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Settled},
     check::{Action, Check, verdict},
     cost::Cost,
     decision::{Decision, Retry, Source, Verdict},
@@ -105,8 +105,14 @@ impl Check {
         let parts = self.parts().iter().zip(buckets);
         let verdicts: SmallVec<[Verdict; 1]> = parts
             .map(|(part, stored)| {
-                let applies = may_return || !part.gives_back() || part.cost == Cost::NONE;
-                self.settle_part(part, stored, applies, applies, now)
+                let is_nothing = part.cost == Cost::NONE;
+                let applies = may_return || !part.gives_back() || is_nothing;
+                self.settle_part(part, stored, now, |bucket| {
+                    let ended = self.ends_hold(part, bucket);
+                    let changed = applies && self.apply(part, bucket, true);
+                    // What does not count any more is not given back.
+                    (ended || changed, applies && (changed || is_nothing))
+                })
             })
             .collect();
         Decision::new(true, verdicts, now, source)
@@ -127,28 +133,26 @@ impl Check {
             .map(|(index, (part, stored))| {
                 let is_missed =
                     !part.limit.denies() && record.is_some_and(|record| record.missed(index));
-                self.settle_part(part, stored, false, allowed && !is_missed, now)
+                self.settle_part(part, stored, now, |_| (false, allowed && !is_missed))
             })
             .collect();
         Decision::new(allowed, verdicts, now, source)
     }
 
-    /// Brings the bucket of one part up to date, and corrects it if the part `applies`.
+    /// Brings the bucket of one part up to date, and lets `correct` change it, which says whether it
+    /// did, and whether the part is admitted.
     fn settle_part(
         &self,
         part: &Part,
         stored: &mut Bucket,
-        applies: bool,
-        admitted: bool,
         now: Timestamp,
+        correct: impl FnOnce(&mut Settled<'_>) -> (bool, bool),
     ) -> Verdict {
         let mut bucket = stored.settled(part.limit.algorithm(), now);
-        let changed = applies && self.apply(part, &mut bucket, true);
+        let (changed, admitted) = correct(&mut bucket);
         if changed || bucket.is_repaired() {
             *stored = bucket.bucket();
         }
-        // What does not count any more is not given back.
-        let admitted = admitted && (changed || !applies || part.cost == Cost::NONE);
         // Waiting helps with none of them.
         let retry = if admitted { Retry::Now } else { Retry::Never };
         Verdict { admitted, retry, ..verdict(part, &bucket, true, now) }

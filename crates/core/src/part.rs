@@ -56,7 +56,9 @@ impl Part {
         }
     }
 
-    /// Returns the part of an extension, which takes its cost beyond what is `held`.
+    /// Returns the part of an extension, which takes its cost beyond what is `held`; or of the
+    /// settlement of what a quota [counts apart](crate::Quota::releasing), where the cost is what is
+    /// used beyond what is not counted so.
     #[must_use]
     pub fn holding(self, held: Cost) -> Self {
         Self { earlier: Earlier::Held(held), ..self }
@@ -76,7 +78,7 @@ impl Part {
         Self { earlier: Earlier::TakenLocally(taken_at), ..self }
     }
 
-    /// Returns what is held, of a part of an [extension](Self::holding).
+    /// Returns what is held, of a part of an extension or a settlement ([`Part::holding`]).
     #[must_use]
     pub const fn held(&self) -> Cost {
         match self.earlier {
@@ -108,10 +110,13 @@ impl Part {
         if held > actual { part.giving_back(held.minus(actual)) } else { part }
     }
 
-    /// Returns the same part under another limit.
+    /// Returns the same part under another limit. Where that counts nothing apart, nothing is held
+    /// apart.
     #[must_use]
     pub fn under(self, limit: Arc<Limit>) -> Self {
-        Self { limit, ..self }
+        let counted_apart = self.counts_apart();
+        let part = Self { limit, ..self };
+        if counted_apart && !part.counts_apart() { part.holding(Cost::NONE) } else { part }
     }
 
     /// Returns the part with this cost, which a settlement gives back.
@@ -155,6 +160,13 @@ impl Part {
     #[must_use]
     pub fn has_slots(&self) -> bool {
         matches!(self.limit.algorithm(), Algorithm::Concurrent(_))
+    }
+
+    /// Returns whether the limit counts what is held apart, and releases it if it is not settled
+    /// ([`Quota::releasing`](crate::Quota::releasing)).
+    #[must_use]
+    pub fn counts_apart(&self) -> bool {
+        matches!(self.limit.algorithm(), Algorithm::Quota(quota) if quota.releases_after().is_some())
     }
 
     /// Returns which bucket the part takes from.

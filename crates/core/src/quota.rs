@@ -1,10 +1,11 @@
 //! A quota: so many tokens in each window of the calendar.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     calendar::{Calendar, CalendarUnit},
     cost::Cost,
+    hold::Hold,
     refill_rate::parse_count,
 };
 
@@ -26,6 +27,7 @@ pub struct Quota {
     tokens: u64,
     calendar: Calendar,
     counts_denied: bool,
+    term_ms: Option<u32>,
 }
 
 /// The reason why a quota is not possible.
@@ -40,6 +42,12 @@ pub enum QuotaError {
     TooLarge {
         /// The tokens that were given.
         tokens: u64,
+    },
+    /// What is held would be released too early, too late, or not after whole milliseconds.
+    #[error("tokens cannot be released after {hold_for:?}: use whole ms, from 1 second to 1 day")]
+    HoldFor {
+        /// The time that was given.
+        hold_for: Duration,
     },
     /// The text is not in the form that [`Quota::from_str`] reads.
     #[error("`{text}` is not a quota: write `1_000_000/month` ({})", CalendarUnit::NAMES)]
@@ -60,7 +68,7 @@ impl Quota {
         } else if tokens > Cost::MAX.tokens() {
             Err(QuotaError::TooLarge { tokens })
         } else {
-            Ok(Self { tokens, calendar, counts_denied: false })
+            Ok(Self { tokens, calendar, counts_denied: false, term_ms: None })
         }
     }
 
@@ -68,6 +76,34 @@ impl Quota {
     #[must_use]
     pub fn counting_denied(self) -> Self {
         Self { counts_denied: true, ..self }
+    }
+
+    /// Returns the quota as one that counts what a [hold](crate::Hold) has reserved apart from what
+    /// is used, and has it back `hold_for` to twice that after it was reserved if nobody has settled
+    /// it by then. Else that stays used until the window ends.
+    ///
+    /// What is settled later is used all the same, so it may be more than the quota.
+    ///
+    /// # Errors
+    /// When `hold_for` is not a whole number of milliseconds, from a second to a day.
+    pub fn releasing(self, hold_for: Duration) -> Result<Self, QuotaError> {
+        let whole = hold_for.subsec_nanos().is_multiple_of(1_000_000);
+        let is_possible = (Duration::from_secs(1)..=Hold::MAX_HOLD_FOR).contains(&hold_for);
+        match u32::try_from(hold_for.as_millis()) {
+            Ok(term_ms) if whole && is_possible => Ok(Self { term_ms: Some(term_ms), ..self }),
+            _ => Err(QuotaError::HoldFor { hold_for }),
+        }
+    }
+
+    /// Returns the time after which, or after twice which, it [releases](Self::releasing) what is
+    /// not settled. `None` if that stays used.
+    #[must_use]
+    pub fn releases_after(&self) -> Option<Duration> {
+        self.term_ms.map(|millis| Duration::from_millis(millis.into()))
+    }
+
+    pub(crate) const fn term_ms(&self) -> Option<u32> {
+        self.term_ms
     }
 
     /// Returns the quota in another calendar.
@@ -105,10 +141,11 @@ impl Quota {
     }
 
     /// Returns one of `shares` equal parts of this quota: what one of that many replicas may admit
-    /// alone. It is at least one token; 0 `shares` count as 1.
+    /// alone. It is at least one token; 0 `shares` count as 1. What is held of it is used.
     #[must_use]
     pub fn shared_among(&self, shares: u64) -> Self {
-        Self { tokens: (self.tokens / shares.max(1)).max(1), ..self.clone() }
+        let tokens = (self.tokens / shares.max(1)).max(1);
+        Self { tokens, term_ms: None, ..self.clone() }
     }
 }
 
@@ -193,5 +230,23 @@ mod tests {
         assert_eq!(whole.shared_among(3), quota("3/month").counting_denied());
         assert_eq!(whole.shared_among(40).tokens(), 1);
         assert_eq!(whole.shared_among(0), whole);
+    }
+
+    #[test]
+    fn what_is_not_settled_is_released_after_whole_milliseconds() {
+        let releasing = |hold_for| quota("10/month").releasing(hold_for);
+        let two_minutes = Duration::from_secs(120);
+        assert_eq!(releasing(two_minutes).unwrap().releases_after(), Some(two_minutes));
+        assert_eq!(quota("10/month").releases_after(), None);
+        for hold_for in [
+            Duration::from_millis(999),
+            Duration::from_micros(1_000_001),
+            Duration::from_millis(86_400_001),
+            Duration::MAX,
+        ] {
+            assert_eq!(releasing(hold_for), Err(QuotaError::HoldFor { hold_for }));
+        }
+        let share = releasing(two_minutes).unwrap().shared_among(1);
+        assert_eq!(share, quota("10/month"), "a share uses what is held of it");
     }
 }

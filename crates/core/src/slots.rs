@@ -1,16 +1,11 @@
 //! The state of a [`Concurrent`] and its arithmetic. `lua/check.lua` is checked against this file.
 //!
-//! The store's time is cut into terms. A slot counts in the term in which it was taken or last
-//! renewed, and until the end of the next one. As for [`Leases`](crate::Leases), two sums are all
-//! that has to be kept, however many requests hold a slot: the slots of a replica that crashed
-//! leave the sums by themselves.
+//! The slots are held for a term, and two sums are all that has to be kept of them (`ledger.rs`).
 
-use crate::{concurrent::Concurrent, time::Timestamp};
+use crate::{concurrent::Concurrent, ledger::Ledger, time::Timestamp};
 
 /// The largest sum of the earlier term: `2^24 - 1`.
 const MAX_EARLIER: u32 = (1 << 24) - 1;
-/// How many terms the clock may step back before the sums are brought closer to it.
-const MAX_TERMS_BACK: u32 = 3;
 /// How long a request should wait before it asks for a slot again, as nothing is known of when one
 /// is released: one second.
 const RETRY_US: i64 = 1_000_000;
@@ -20,11 +15,7 @@ const RETRY_US: i64 = 1_000_000;
 /// It was written at some earlier instant. [`Slots::settled`] brings it up to date. The length of a
 /// term is not part of it: a state is of one length only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slots {
-    term: u32,
-    earlier: u32,
-    current: u32,
-}
+pub struct Slots(Ledger);
 
 /// [`Slots`] as one [`Concurrent`] and one instant see them: without those that were neither
 /// released nor renewed in time.
@@ -38,37 +29,44 @@ pub struct SettledSlots<'c> {
 
 impl Slots {
     /// The state of a [`Concurrent`] of which no slot is held.
-    pub const UNUSED: Self = Self { term: 0, earlier: 0, current: 0 };
+    pub const UNUSED: Self = Self(Ledger::EMPTY);
 
     /// Restores the state from the parts that a store kept: the number of a term, and the slots
     /// that were taken or renewed in the term before it and in it.
     #[must_use]
     pub const fn from_parts(term: u32, earlier: u32, current: u32) -> Self {
-        Self { term, earlier: if earlier < MAX_EARLIER { earlier } else { MAX_EARLIER }, current }
+        Self::of(Ledger::new(term, earlier as u64, current as u64))
     }
 
     /// Returns the number of the later term, counted from the Unix epoch.
     #[must_use]
     pub const fn term(self) -> u32 {
-        self.term
+        self.0.term()
     }
 
     /// Returns the slots that were taken or last renewed in the term before [`Slots::term`].
     #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // It is at most MAX_EARLIER.
     pub const fn earlier(self) -> u32 {
-        self.earlier
+        self.0.earlier() as u32
     }
 
     /// Returns the slots that were taken or last renewed in [`Slots::term`].
     #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // It is at most u32::MAX.
     pub const fn current(self) -> u32 {
-        self.current
+        self.0.current() as u32
     }
 
     /// Returns the slots that are held.
     #[must_use]
-    pub fn held(self) -> u64 {
-        u64::from(self.earlier) + u64::from(self.current)
+    pub const fn held(self) -> u64 {
+        self.0.sum()
+    }
+
+    /// Returns the slots of `ledger`, as many of them as a store can keep.
+    const fn of(ledger: Ledger) -> Self {
+        Self(ledger.capped(MAX_EARLIER as u64, u32::MAX as u64))
     }
 
     /// Brings the state up to date for `concurrent` at `now`.
@@ -77,18 +75,9 @@ impl Slots {
     /// all slots count in one sum, three terms after `now`.
     #[must_use]
     pub fn settled(self, concurrent: &Concurrent, now: Timestamp) -> SettledSlots<'_> {
-        let number = concurrent.term_at(now);
-        let Self { term, earlier, current } = self;
-        let latest = number.saturating_add(MAX_TERMS_BACK);
-        let slots = if number > term {
-            let earlier = if number - term == 1 { current } else { 0 };
-            Self::from_parts(number, earlier, 0)
-        } else if term > latest {
-            Self::from_parts(latest, 0, earlier.saturating_add(current))
-        } else {
-            self
-        };
-        SettledSlots { slots, concurrent, now, repaired: term > latest }
+        let term = concurrent.term_at(now);
+        let slots = Self::of(self.0.followed(term));
+        SettledSlots { slots, concurrent, now, repaired: self.0.is_ahead(term) }
     }
 }
 
@@ -119,8 +108,9 @@ impl<'c> SettledSlots<'c> {
     }
 
     /// Takes `cost` slots, more than are free if necessary.
-    pub fn take(&mut self, cost: u64) {
-        self.add(cost);
+    pub const fn take(&mut self, cost: u64) {
+        self.slots.0.take(cost);
+        self.slots = Slots::of(self.slots.0);
     }
 
     /// Releases `cost` slots that were taken, or last renewed, at `taken_at`. Returns `false`, and
@@ -128,36 +118,21 @@ impl<'c> SettledSlots<'c> {
     ///
     /// Slots of unknown age count as the older ones.
     pub fn give_back(&mut self, cost: u64, taken_at: Option<Timestamp>) -> bool {
-        let Slots { term, earlier, .. } = self.slots;
-        let from_earlier = match taken_at.map(|taken_at| self.concurrent.term_at(taken_at)) {
-            Some(taken) if taken >= term => 0,
-            Some(taken) if term - taken > 1 => return false,
-            _ => narrow(cost).min(earlier),
-        };
-        let rest = narrow(cost - u64::from(from_earlier));
-        self.slots.earlier -= from_earlier;
-        self.slots.current = self.slots.current.saturating_sub(rest);
-        true
+        self.slots.0.give_back(cost, taken_at.map(|taken_at| self.concurrent.term_at(taken_at)))
     }
 
     /// Renews `held` slots that were taken, or last renewed, at `taken_at`: they count until the
     /// end of the next term. Returns `false`, and does nothing, if they do not count any more.
     pub fn renew(&mut self, held: u64, taken_at: Option<Timestamp>) -> bool {
-        let Slots { term, earlier, .. } = self.slots;
-        match taken_at.map(|taken_at| self.concurrent.term_at(taken_at)) {
-            Some(taken) if taken >= term => true,
-            Some(taken) if term - taken > 1 => false,
-            _ => {
-                self.slots.earlier = earlier.saturating_sub(narrow(held));
-                self.add(held);
-                true
-            }
-        }
+        let taken = taken_at.map(|taken_at| self.concurrent.term_at(taken_at));
+        let renewed = self.slots.0.renew(held, taken);
+        self.slots = Slots::of(self.slots.0);
+        renewed
     }
 
     /// Frees all slots.
     pub const fn fill(&mut self) {
-        self.slots = Slots { term: self.slots.term, earlier: 0, current: 0 };
+        self.slots = Slots(Ledger::new(self.slots.term(), 0, 0));
     }
 
     /// Returns how many slots are free.
@@ -179,22 +154,10 @@ impl<'c> SettledSlots<'c> {
     /// can be forgotten.
     #[must_use]
     pub fn full_at(&self) -> Timestamp {
-        let terms = match self.slots {
-            Slots { current: 1.., .. } => 2,
-            Slots { earlier: 1.., .. } => 1,
-            _ => return self.now,
-        };
-        let micros = (u64::from(self.slots.term) + terms).saturating_mul(self.concurrent.term_us());
+        let Some(term) = self.slots.0.ends_with() else { return self.now };
+        let micros = term.saturating_mul(self.concurrent.term_us());
         Timestamp::from_unix_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
-
-    fn add(&mut self, slots: u64) {
-        self.slots.current = self.slots.current.saturating_add(narrow(slots));
-    }
-}
-
-fn narrow(slots: u64) -> u32 {
-    u32::try_from(slots).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -7,13 +7,16 @@ use sluice_core::Partition;
 /// The newest layout of a bucket's state or a hold's record. A build that adds a layout raises this
 /// number, teaches `lua/check.lua` to read it, and to write it only if its argument `newest` allows
 /// it.
-const NEWEST_LAYOUT: u8 = 11;
+const NEWEST_LAYOUT: u8 = 12;
 /// The first layout with which the records of holds can be kept.
 #[cfg(feature = "redis")]
 pub(crate) const RECORD_LAYOUT: u8 = 7;
 /// The first layout with which all states of limits can be kept that are no token buckets.
 #[cfg(feature = "redis")]
 pub(crate) const OTHERS_LAYOUT: u8 = 11;
+/// The layout of a quota of which tokens are held that it may release.
+#[cfg(feature = "redis")]
+pub(crate) const HELD_LAYOUT: u8 = 12;
 /// How keys are built, apart from the number of partitions.
 const KEY_FORMAT: u16 = 2;
 
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn announced_formats_are_read_again_and_builds_without_them_have_the_baseline() {
         let announced = format!("1.0 beta {}", Formats::CURRENT);
-        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-11 writes=1-11");
+        assert_eq!(announced, "1.0 beta keys=2 partitions=64 reads=1-12 writes=1-12");
         assert_eq!(Formats::split(&announced), ("1.0 beta", Formats::CURRENT));
         for version in [
             "0.1.0",
@@ -131,11 +134,11 @@ mod tests {
     #[test]
     fn a_layout_is_written_once_every_replica_reads_it() {
         let current = Formats::CURRENT;
-        let newer = Formats { reads: (1, 12), writes: (1, 12), ..current };
-        assert_eq!(current.newest_written([]), 11);
-        assert_eq!(current.newest_written([newer, current]), 11);
-        assert_eq!(newer.newest_written([newer, current]), 11);
-        assert_eq!(newer.newest_written([newer, newer]), 12);
+        let newer = Formats { reads: (1, 13), writes: (1, 13), ..current };
+        assert_eq!(current.newest_written([]), 12);
+        assert_eq!(current.newest_written([newer, current]), 12);
+        assert_eq!(newer.newest_written([newer, current]), 12);
+        assert_eq!(newer.newest_written([newer, newer]), 13);
         assert_eq!(newer.newest_written([newer, Formats::BASELINE]), 4);
     }
 
@@ -143,12 +146,12 @@ mod tests {
     fn replicas_with_other_keys_or_without_common_layouts_do_not_share_buckets() {
         let current = Formats::CURRENT;
         assert!(current.understands(current));
-        assert!(current.understands(Formats { reads: (1, 12), writes: (1, 12), ..current }));
+        assert!(current.understands(Formats { reads: (1, 13), writes: (1, 13), ..current }));
         assert!(current.understands(Formats::BASELINE));
         assert!(!current.understands(Formats { keys: 3, ..current }));
         assert!(!current.understands(Formats { partitions: 16, ..current }));
-        assert!(!current.understands(Formats { writes: (12, 13), ..current }));
-        let later = Formats { reads: (3, 12), writes: (3, 12), ..current };
+        assert!(!current.understands(Formats { writes: (13, 14), ..current }));
+        let later = Formats { reads: (3, 13), writes: (3, 13), ..current };
         assert!(!later.understands(current), "it does not read layout 1 any more");
     }
 }

@@ -7,11 +7,14 @@
 //! concurrent: 20             # requests in flight
 //! ```
 //!
-//! Beside `quota`: `timezone`, `anchor`, `smooth` and `count_denied`. Beside `concurrent`:
-//! `hold_for` and `on_lost`.
+//! Beside `quota`: `timezone`, `anchor`, `smooth`, `count_denied` and `unsettled`. Beside
+//! `concurrent`: `hold_for` and `on_lost`.
+
+use std::time::Duration;
 
 use sluice_core::{
-    Algorithm, AtMost, Calendar, CalendarError, Concurrent, OnLost, Quota, Rate, RefillRate,
+    Algorithm, AtMost, Calendar, CalendarError, Concurrent, Counts, Metering, OnLost, Quota, Rate,
+    RefillRate,
 };
 
 use super::{
@@ -33,12 +36,14 @@ pub(super) struct Counting {
     pub(super) smooth: Option<Rate>,
 }
 
-/// Reads how a limit with this key counts; money in units of the currency.
+/// Reads how a limit with this key counts; money in units of the currency. `metering` says what it
+/// counts but requests; `None` where that could not be read.
 pub(super) fn read(
     limit: &Table<'_>,
     key: Result<Key, Refused>,
-    counts_money: bool,
+    metering: Option<Option<Metering>>,
 ) -> Result<Counting, Refused> {
+    let counts_money = metering.flatten().is_some_and(|read| read.counts == Counts::Money);
     // Every key is known, also where it does not belong.
     let [rate, quota, at_most, concurrent] = Key::ALL.map(|key| limit.field(key.name()));
     let burst = limit.field("burst");
@@ -66,8 +71,18 @@ pub(super) fn read(
         Key::Rate => rate_and_burst(&rate, &burst, counts_money)
             .map(|rate| (Algorithm::TokenBucket(rate), None)),
         Key::Quota => {
-            let [timezone, anchor, smooth, count_denied] = &of_quota;
-            quota_of(&quota, [timezone, anchor, smooth, count_denied], counts_money)
+            let [timezone, anchor, smooth, count_denied, unsettled] = &of_quota;
+            let read = quota_of(&quota, [timezone, anchor, smooth, count_denied], counts_money);
+            let releases = releases(unsettled, metering);
+            read.and_then(|(quota, smooth)| {
+                let quota = match releases? {
+                    Some(hold_for) => {
+                        quota.releasing(hold_for).map_err(|error| unsettled.refuse(error))?
+                    }
+                    None => quota,
+                };
+                Ok((Algorithm::Quota(quota), smooth))
+            })
         }
         Key::AtMost => at_most
             .parse_as(Scalar::AtMost, |text| metering::per_period(text, counts_money))
@@ -113,7 +128,7 @@ fn quota_of(
     quota: &Field<'_>,
     [timezone, anchor, smooth, count_denied]: [&Field<'_>; 4],
     counts_money: bool,
-) -> Result<(Algorithm, Option<Rate>), Refused> {
+) -> Result<(Quota, Option<Rate>), Refused> {
     let read = quota.parse_as(Scalar::Quota, |text| {
         metering::per_period::<Quota>(text, counts_money).map_err(
             |error| match metering::per_period::<AtMost>(text, counts_money) {
@@ -147,7 +162,24 @@ fn quota_of(
     zoned?;
     let quota = read.with_calendar(anchored?);
     let quota = if counts_denied? { quota.counting_denied() } else { quota };
-    Ok((Algorithm::Quota(quota), smoothed?))
+    Ok((quota, smoothed?))
+}
+
+/// Reads after what time a quota releases what is not settled; `None` if that stays used.
+fn releases(
+    unsettled: &Field<'_>,
+    metering: Option<Option<Metering>>,
+) -> Result<Option<Duration>, Refused> {
+    let releases =
+        unsettled.or(false, |field| field.choice(&[("charge", false), ("release", true)]))?;
+    match metering {
+        Some(Some(metering)) if releases => Ok(Some(metering.hold_for)),
+        Some(None) if unsettled.is_present() => Err(unsettled.refuse(
+            "what a limit of requests takes is final, so there is nothing to settle: write what \
+             else it `counts`, as in `counts: total_tokens`, or remove the key",
+        )),
+        _ => Ok(None),
+    }
 }
 
 fn in_zone(field: &Field<'_>, name: &str, calendar: Calendar) -> Result<Calendar, Refused> {

@@ -13,8 +13,8 @@
 //! ```
 
 use sluice_core::{
-    Algorithm, Cost, Counts, HeaderMatch, Limit, LimitField, Location, OnStoreFailure, Per, Policy,
-    Rate, RefillRate, Rule, RuleCost, When,
+    Algorithm, Cost, HeaderMatch, Limit, LimitField, Location, OnStoreFailure, Per, Policy, Rate,
+    RefillRate, Rule, RuleCost, When,
 };
 
 use super::{
@@ -105,10 +105,7 @@ fn rule(
         let per = per.or(Per::Client, |field| field.parse_with(read_per));
         let key = Key::of(limit);
         let metering = metering::read(limit, key.ok());
-        let counts_money = metering
-            .as_ref()
-            .is_ok_and(|read| read.is_some_and(|read| read.counts == Counts::Money));
-        let counting = algorithm::read(limit, key, counts_money);
+        let counting = algorithm::read(limit, key, metering.as_ref().ok().copied());
         let (algorithm, smooth) = match counting {
             Ok(Counting { algorithm, smooth }) => (Ok(algorithm), smooth),
             Err(refused) => (Err(refused), None),

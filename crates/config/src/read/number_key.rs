@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// The keys that stand beside `quota` alone.
-pub(super) const OF_QUOTA: [&str; 4] = ["timezone", "anchor", "smooth", "count_denied"];
+pub(super) const OF_QUOTA: [&str; 5] =
+    ["timezone", "anchor", "smooth", "count_denied", "unsettled"];
 
 /// The key that has the number of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Algorithm, BucketId, Check, Cost, CostsDigest, Hold as HoldOf, HoldId, HoldStep, Limit, Part,
-    Tag, Timestamp, Usage,
+    Algorithm, BucketId, Check, Cost, CostsDigest, Decision, Hold as HoldOf, HoldId, HoldStep,
+    Limit, Part, Source, Tag, Timestamp, Usage,
 };
 
 /// What is held for one request: which tokens of which buckets. It names no client.
@@ -39,6 +39,10 @@ pub struct ReservedPart {
     /// When they were taken, by the store's clock; when they were renewed last, of slots. What an
     /// extension took later counts as taken then too.
     pub taken_at: Timestamp,
+    /// How much of it the store counts apart from what is used, since the limit is a quota that
+    /// [releases](sluice_core::Quota::releasing) what is not settled. Nothing that was decided
+    /// without the store.
+    pub apart: Cost,
     /// Whether the estimate is above the limit's burst, or its quota. Then that is held instead:
     /// else no such request could ever pass.
     pub clamped: bool,
@@ -86,7 +90,8 @@ impl Reservation {
         let mut after = extended.parts.iter();
         self.check(step, |part| {
             let held = after.next().map_or(part.held, |after| after.held);
-            Part::new(Arc::clone(&part.limit), part.tag, held.minus(part.held)).holding(part.held)
+            let before = if part.counts_apart() { part.apart } else { part.held };
+            Part::new(Arc::clone(&part.limit), part.tag, held.minus(part.held)).holding(before)
         })
     }
 
@@ -95,6 +100,21 @@ impl Reservation {
         self.reserved_at = taken_at;
         for part in self.parts.iter_mut().filter(|part| !is_extension || part.has_slots()) {
             part.taken_at = taken_at;
+        }
+    }
+
+    /// Notes what the store counts apart since `decision`, which has taken what is held beyond what
+    /// was held `before`.
+    pub(super) fn note_apart(&mut self, decision: &Decision, before: Option<&Self>) {
+        if decision.source() == Source::Local {
+            return;
+        }
+        for (index, verdict) in decision.verdicts().iter().enumerate() {
+            let held = before.map_or(Cost::NONE, |before| before.parts[index].held);
+            let part = &mut self.parts[index];
+            if verdict.admitted && part.counts_apart() {
+                part.apart = part.apart.plus(part.held.minus(held));
+            }
         }
     }
 
@@ -115,8 +135,13 @@ impl Reservation {
             HoldStep::Settle { actual: CostsDigest::of(costs), reserved_at: self.reserved_at };
         self.check(step, |part| {
             let charged = self.charged(part, usage, limiter);
-            Part::settling(Arc::clone(&part.limit), part.tag, part.held, charged)
-                .taken_at(part.taken_at)
+            let used = part.held.minus(part.apart);
+            let settling = Part::settling(Arc::clone(&part.limit), part.tag, used, charged);
+            if part.counts_apart() {
+                settling.holding(part.apart)
+            } else {
+                settling.taken_at(part.taken_at)
+            }
         })
     }
 
@@ -150,6 +175,7 @@ impl ReservedPart {
             tag: part.tag,
             held: part.cost,
             taken_at: Timestamp::default(),
+            apart: Cost::NONE,
             clamped: false,
         };
         if part.limit.metering().is_some() { reserved.clamped_to_capacity() } else { reserved }
@@ -185,6 +211,12 @@ impl ReservedPart {
     #[must_use]
     pub fn has_slots(&self) -> bool {
         matches!(self.limit.algorithm(), Algorithm::Concurrent(_))
+    }
+
+    /// Returns whether the limit is a quota that counts what is held apart.
+    #[must_use]
+    pub fn counts_apart(&self) -> bool {
+        matches!(self.limit.algorithm(), Algorithm::Quota(quota) if quota.releases_after().is_some())
     }
 
     fn bucket(&self) -> BucketId {

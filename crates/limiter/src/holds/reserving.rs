@@ -188,6 +188,7 @@ impl Limiter {
         }
         let began_at = began_at(&decision, hold_for).unwrap_or_else(|| decision.at());
         reservation.note_taken(began_at, false);
+        reservation.note_apart(&decision, None);
         reservation.limiter = self.alone(&decision);
         Ok(Reserved::Held(Hold::new(self.clone(), reservation, decision, slots)))
     }
@@ -248,6 +249,7 @@ impl Limiter {
             if let Some(began_at) = began_at(&decision, reservation.hold_for) {
                 extended.note_taken(began_at, true);
             }
+            extended.note_apart(&decision, Some(reservation));
             Ok((Extended::Held(decision), Some(extended.of_limiter(limiter))))
         }
     }

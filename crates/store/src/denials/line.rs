@@ -54,7 +54,8 @@ pub(super) struct Seen {
 
 impl Line {
     /// Reads the line of the part's bucket from the store's verdict; `None` if it has none: slices
-    /// and slots come back one by one, and a quota may count what it denies.
+    /// and slots come back one by one, and a quota may count what it denies, or release what is
+    /// held.
     pub(super) fn of(part: &Part, verdict: &Verdict, known: Known) -> Option<Self> {
         let shown = match part.limit.algorithm() {
             Algorithm::TokenBucket(rate) => {
@@ -66,7 +67,7 @@ impl Line {
                 let empty_at = Moment::at(known.at.after(wait)).minus(span, refill.tokens());
                 Shown::Tokens { empty_at, refill }
             }
-            Algorithm::Quota(quota) if !quota.counts_denied() => {
+            Algorithm::Quota(quota) if !quota.counts_denied() && !part.counts_apart() => {
                 let ends_at = verdict.reset_at(known.at)?.unix_micros() / 1_000_000;
                 let used = quota.tokens().saturating_sub(verdict.remaining);
                 let window = Window::from_parts(u64::try_from(ends_at).ok()?, used);

@@ -34,7 +34,8 @@ struct Entry {
 impl LimitShares {
     /// Returns one of `replicas` equal shares of the limit.
     pub(super) fn of(&self, whole: &Arc<Limit>, replicas: usize) -> LimitShare {
-        if replicas <= 1 {
+        // What is held is used in the share of a quota, whatever the quota does with it.
+        if replicas <= 1 && !matches!(whole.algorithm(), Algorithm::Quota(_)) {
             return LimitShare { limit: Arc::clone(whole), refill: whole.algorithm().clone() };
         }
         let address = Arc::as_ptr(whole).addr();

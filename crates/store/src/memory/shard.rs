@@ -4,8 +4,8 @@ use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashTable, hash_table::Entry};
 use sluice_core::{
-    Algorithm, Bucket, BucketId, Epoch, Leases, Limit, MAX_TOKENS, Moment, Part, Slices, Slots,
-    Tag, Timestamp, TokenBucket, Window,
+    Algorithm, Bucket, BucketId, Epoch, HeldTokens, Leases, Limit, MAX_TOKENS, Moment, Part,
+    Slices, Slots, Tag, Timestamp, TokenBucket, Window,
 };
 
 use crate::prehashed::Prehashed;
@@ -53,6 +53,8 @@ type Extras = HashMap<BucketId, Extra, Prehashed>;
 enum Extra {
     /// Of a token bucket that is in debt or has leases.
     Tokens { indebted_at: Option<Timestamp>, leases: Leases },
+    /// Of a window.
+    Held(HeldTokens),
     /// All of it.
     Slices(Slices),
 }
@@ -100,15 +102,19 @@ impl Kept {
             (Algorithm::TokenBucket(rate), extra) => {
                 let (indebted_at, leases) = match extra {
                     Some(Extra::Tokens { indebted_at, leases }) => (indebted_at, leases),
-                    Some(Extra::Slices(_)) | None => (None, Leases::NONE),
+                    _ => (None, Leases::NONE),
                 };
                 let empty_at = Moment { micros: self.when, fraction: amount };
                 let bucket = TokenBucket::from_parts(empty_at, rate.refill(), indebted_at)
                     .expect("the parts come from a bucket under the same limit");
                 Bucket::Tokens(bucket.with_leases(leases))
             }
-            (Algorithm::Quota(_), _) => {
-                Bucket::Window(Window::from_parts(self.when.unsigned_abs(), amount))
+            (Algorithm::Quota(_), extra) => {
+                let window = Window::from_parts(self.when.unsigned_abs(), amount);
+                Bucket::Window(match extra {
+                    Some(Extra::Held(held)) => window.with_held(held),
+                    _ => window,
+                })
             }
             (Algorithm::AtMost(_), Some(Extra::Slices(slices))) => Bucket::Slices(slices),
             (Algorithm::AtMost(_), _) => Bucket::Slices(Slices::UNUSED),
@@ -125,7 +131,9 @@ impl Kept {
                 (micros, fraction, has_extra.then_some(Extra::Tokens { indebted_at, leases }))
             }
             Bucket::Window(window) => {
-                (i64::try_from(window.ends_at_s()).unwrap_or(i64::MAX), window.used(), None)
+                let held = Some(window.held()).filter(|held| held.sum() > 0);
+                let ends_at_s = i64::try_from(window.ends_at_s()).unwrap_or(i64::MAX);
+                (ends_at_s, window.used(), held.map(Extra::Held))
             }
             Bucket::Slices(slices) => (0, 0, Some(Extra::Slices(*slices))),
             Bucket::Slots(slots) => {

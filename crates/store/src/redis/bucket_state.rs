@@ -2,11 +2,14 @@
 //! describes.
 
 use sluice_core::{
-    Bucket, CostsDigest, Leases, Moment, Record, Refill, Slices, Slots, Term, Timestamp,
-    TokenBucket, Window,
+    Bucket, CostsDigest, HeldTokens, Leases, Moment, Record, Refill, Slices, Slots, Term,
+    Timestamp, TokenBucket, Window,
 };
 
-use crate::{Formats, formats::RECORD_LAYOUT};
+use crate::{
+    Formats,
+    formats::{HELD_LAYOUT, RECORD_LAYOUT},
+};
 
 /// What a server has stored under the key of a bucket or a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ const WINDOW: u8 = 8;
 const NARROW_SLICES: u8 = 9;
 const WIDE_SLICES: u8 = 10;
 const SLOTS: u8 = 11;
+/// A window of which tokens are held.
+const HELD_WINDOW: u8 = HELD_LAYOUT;
 /// The byte that stands for a bucket or a record without a state.
 const NOTHING: u8 = 0;
 /// The byte that stands for a state that the script does not read.
@@ -39,7 +44,7 @@ impl Stored {
             // The script reads all layouts; only a test makes a build that does not.
             [layout, ..] if !(first..=last).contains(layout) => Self::Unknown,
             [RECORD, ..] => parse_record(state).map_or(Self::Unknown, Self::Record),
-            [WINDOW..=SLOTS, ..] => parse_other(state).map_or(Self::Unknown, Self::Bucket),
+            [WINDOW..=HELD_WINDOW, ..] => parse_other(state).map_or(Self::Unknown, Self::Bucket),
             _ => parse(state).map_or(Self::Unknown, |tokens| Self::Bucket(tokens.into())),
         }
     }
@@ -67,7 +72,7 @@ const fn length(layout: u8) -> Option<usize> {
         NARROW_SLICES => 28,
         WIDE_SLICES => 61,
         3 => 25,
-        4 => 32,
+        4 | HELD_WINDOW => 32,
         6 => 50,
         _ => return None,
     })
@@ -115,6 +120,13 @@ fn parse_other(state: &[u8]) -> Option<Bucket> {
     let mut rest = Reader(rest);
     let bucket = match layout {
         WINDOW => Bucket::Window(Window::from_parts(rest.number(5)?, rest.number(6)?)),
+        HELD_WINDOW => {
+            let window = Window::from_parts(rest.number(5)?, rest.number(6)?);
+            let mut small = || u32::try_from(rest.number(4)?).ok();
+            let (term_ms, term) = (small()?, small()?);
+            let held = HeldTokens::from_parts(term_ms, term, rest.number(6)?, rest.number(6)?);
+            Bucket::Window(window.with_held(held))
+        }
         NARROW_SLICES | WIDE_SLICES => {
             let newest = rest.number(5)?;
             let mut counts = [0; 11];
@@ -249,10 +261,18 @@ mod tests {
         let expected = Slots::from_parts(0x102, 3, 4);
         assert_eq!(bucket(&slots), Stored::Bucket(Bucket::Slots(expected)));
 
-        let states = [&window[..], &narrow, &wide, &slots, &[0]].concat();
-        let parsed = Stored::parse_all(&states, 5, Formats::CURRENT).unwrap();
+        let mut held = vec![12];
+        held.extend(&window[1..]);
+        held.extend([0, 1, 0xd4, 0xc0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 3, 0, 1, 0, 0, 0, 4]);
+        let tokens = HeldTokens::from_parts(120_000, 0x102, 3, (1 << 32) + 4);
+        let window_held = Window::from_parts(0x6b0c_bc80, 0x1_0002).with_held(tokens);
+        assert_eq!(bucket(&held), Stored::Bucket(Bucket::Window(window_held)));
+
+        let states = [&window[..], &narrow, &held, &slots, &wide, &[0]].concat();
+        let parsed = Stored::parse_all(&states, 6, Formats::CURRENT).unwrap();
         assert_eq!(parsed[3], Stored::Bucket(Bucket::Slots(expected)));
-        for state in [&window[..11], &narrow[..27], &wide[..60], &slots[..11], &[8; 13], &[12; 12]]
+        for state in
+            [&window[..11], &narrow[..27], &wide[..60], &slots[..11], &[8; 13], &held[..31]]
         {
             assert_eq!(bucket(state), Stored::Unknown, "{state:?}");
         }
@@ -299,7 +319,7 @@ mod tests {
         for (states, count) in [(&states[..], 4), (&states, 6), (&states[..states.len() - 2], 5)] {
             assert_eq!(Stored::parse_all(states, count, Formats::CURRENT), None);
         }
-        assert_eq!(Stored::parse_all(&[12, 0, 0], 1, Formats::CURRENT), None, "another layout");
+        assert_eq!(Stored::parse_all(&[13, 0, 0], 1, Formats::CURRENT), None, "another layout");
 
         let older = Formats { reads: (1, 2), ..Formats::CURRENT };
         let stored = Stored::parse_all(&states, 5, older).unwrap();

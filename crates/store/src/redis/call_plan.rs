@@ -290,9 +290,9 @@ impl CallPlan {
                 return;
             }
             Algorithm::Quota(quota) => window(quota, self.now),
-            Algorithm::AtMost(at_most) => [3, at_most.tokens(), at_most.slice_us(), 0, 0, 0],
+            Algorithm::AtMost(at_most) => [3, at_most.tokens(), at_most.slice_us(), 0, 0, 0, 0],
             Algorithm::Concurrent(concurrent) => {
-                [4, concurrent.slots().into(), concurrent.term_us(), 0, 0, 0]
+                [4, concurrent.slots().into(), concurrent.term_us(), 0, 0, 0, 0]
             }
         };
         let row = self.others.count / other.len() as u64 + 1;
@@ -363,6 +363,7 @@ fn numbers_of_other(action: Action, part: &Part) -> [u64; 3] {
         _ => part.limit.denies(),
     };
     let earlier = match action {
+        Action::Settle | Action::Undo if part.counts_apart() => part.held().tokens(),
         Action::GiveBack | Action::Renew | Action::Settle | Action::Undo => {
             // With 0, the script is told that it is not known.
             let micros = |at: Timestamp| u64::try_from(at.unix_micros()).unwrap_or(0).max(1);
@@ -375,15 +376,17 @@ fn numbers_of_other(action: Action, part: &Part) -> [u64; 3] {
 }
 
 /// Returns the numbers of a quota: where the script cannot compute its windows, with that of `now`.
-fn window(quota: &Quota, now: Timestamp) -> [u64; 6] {
+fn window(quota: &Quota, now: Timestamp) -> [u64; 7] {
     let (tokens, counts_denied) = (quota.tokens(), quota.counts_denied().into());
+    let term = quota.releases_after().map_or(0, |after| after.as_millis() * 1_000);
+    let term = u64::try_from(term).unwrap_or(LATEST);
     if let Some((period, offset)) = quota.calendar().aligned() {
-        return [2, tokens, counts_denied, period, offset, 0];
+        return [2, tokens, counts_denied, period, offset, 0, term];
     }
     let window = quota.calendar().window_at(now);
     let seconds = |at: Timestamp| u64::try_from(at.unix_micros() / 1_000_000).unwrap_or(0);
     let [start, end, next_end] = [window.start(), window.end(), window.next_end()].map(seconds);
-    [1, tokens, counts_denied, start, end, next_end]
+    [1, tokens, counts_denied, start, end, next_end, term]
 }
 
 /// Returns the rate of a token bucket whose tokens come back in whole microseconds.

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     ColdStart, Fleet, Formats, MaybeReady, NodeId, ObserveReturns, ObserveRoundTrips, Replica,
     Store, StoreError, StoreFuture, SubscriptionId,
-    formats::{OTHERS_LAYOUT, RECORD_LAYOUT},
+    formats::{HELD_LAYOUT, OTHERS_LAYOUT, RECORD_LAYOUT},
     join_all::join_all,
 };
 
@@ -166,14 +166,18 @@ impl RedisStore {
     /// hold is sent all the same: those that know holds read it.
     fn lacks_layouts_for(&self, check: &Check) -> Option<StoreError> {
         let newest = self.newest_layout.load(Ordering::Relaxed);
-        if newest >= OTHERS_LAYOUT {
+        if newest >= HELD_LAYOUT {
             return None;
         }
         if matches!(check.action(), Action::Reserve | Action::Extend) && newest < RECORD_LAYOUT {
             return Some(NO_RECORDS);
         }
-        let has_other = check.parts().iter().any(|part| part.limit.rate().is_none());
-        has_other.then(|| StoreError::unreadable(NO_OTHERS))
+        let needed = check.parts().iter().map(|part| match part.limit.rate() {
+            None if part.counts_apart() => HELD_LAYOUT,
+            None => OTHERS_LAYOUT,
+            Some(_) => 0,
+        });
+        (needed.max() > Some(newest)).then(|| StoreError::unreadable(NO_OTHERS))
     }
 
     /// Runs a pipeline whose keys belong to no client.
@@ -205,8 +209,8 @@ const NO_RECORDS: StoreError = StoreError::NoHolds {
 };
 
 /// What is wrong with the states of limits that are no token buckets while they may not be written.
-const NO_OTHERS: &str = "a replica of the fleet is of a version that knows no limits but token \
-                         buckets, or this one has not announced itself yet";
+const NO_OTHERS: &str = "a replica of the fleet is of a version that does not know limits of this \
+                         kind, or this one has not announced itself yet";
 
 /// A check on its way.
 enum Sent {

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "5a50d8fcf2024ee0e58958d38cbe7b1bf380868f",
+    digest: "bf6befe184c07d0b3d2bc4b92e195bacfc01102d",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

@@ -271,7 +271,9 @@ impl History {
                     sluice_core::Part::new(limit(part), tag, cost)
                 };
                 check.push(match part.taken_ago {
-                    _ if check.action() == Action::Extend => {
+                    _ if check.action() == Action::Extend
+                        || (is_correction(check.action()) && made.counts_apart()) =>
+                    {
                         made.holding(Cost::new(part.held).unwrap())
                     }
                     Some(ago) => made.taken_at(ago),
@@ -371,10 +373,20 @@ fn quotas() -> BoxedStrategy<Algorithm> {
         2 => (1..=31_u8).prop_map(anchored),
         1 => unit(CalendarUnit::Year),
     ];
-    (numbers(), calendars, any::<bool>())
-        .prop_map(|(tokens, calendar, counts_denied)| {
+    let releases = prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(1_000)),
+        1 => (1_000..20_000_u64).prop_map(Some),
+        1 => Just(Some(86_400_000)),
+    ];
+    (numbers(), calendars, any::<bool>(), releases)
+        .prop_map(|(tokens, calendar, counts_denied, releases)| {
             let quota = Quota::new(tokens, calendar).unwrap();
-            Algorithm::Quota(if counts_denied { quota.counting_denied() } else { quota })
+            let quota = if counts_denied { quota.counting_denied() } else { quota };
+            Algorithm::Quota(match releases {
+                Some(millis) => quota.releasing(Duration::from_millis(millis)).unwrap(),
+                None => quota,
+            })
         })
         .boxed()
 }

@@ -59,6 +59,9 @@ struct PartContent {
     /// In us before the reservation's own time; absent if it is the same.
     #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
     taken_before: i64,
+    /// What of it the store counts apart.
+    #[serde(rename = "a", default, skip_serializing_if = "is_none")]
+    apart: u64,
     #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
     clamped: bool,
     #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
@@ -74,8 +77,15 @@ struct PartContent {
 enum Numbers {
     /// Tokens, us in which they come back, and the burst.
     Tokens(u64, u64, u64),
-    /// The quota and its window, the time zone, and the day on which months begin.
-    Quota { q: String, z: String, a: u8 },
+    /// The quota and its window, the time zone, the day on which months begin, and the ms after
+    /// which it releases what is not settled; absent if it does not.
+    Quota {
+        q: String,
+        z: String,
+        a: u8,
+        #[serde(default, skip_serializing_if = "is_none")]
+        ms: u64,
+    },
     /// Tokens, and us.
     AtMost { n: u64, us: u64 },
     /// Slots, and the us of a term.
@@ -84,6 +94,11 @@ enum Numbers {
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
 const fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
+const fn is_none(number: &u64) -> bool {
     *number == 0
 }
 
@@ -134,6 +149,7 @@ impl PartContent {
             tag: (part.tag.head(), part.tag.part()),
             held: part.held.tokens(),
             taken_before: reserved_at.unix_micros() - part.taken_at.unix_micros(),
+            apart: part.apart.tokens(),
             clamped: part.clamped,
             is_shadow: !limit.denies(),
             weights: limit.metering().map(|metering| match metering.counts {
@@ -166,6 +182,7 @@ impl PartContent {
             taken_at: Timestamp::from_unix_micros(
                 reserved_at.unix_micros().checked_sub(self.taken_before)?,
             ),
+            apart: Cost::new(self.apart).ok()?,
             clamped: self.clamped,
         })
     }
@@ -185,6 +202,7 @@ impl Numbers {
                     q: format!("{}/{}", quota.tokens(), calendar.unit()),
                     z: calendar.zone_name().to_owned(),
                     a: calendar.anchor(),
+                    ms: quota.releases_after().map_or(0, |after| micros(after) / 1_000),
                 }
             }
             Algorithm::AtMost(at_most) => {
@@ -202,7 +220,7 @@ impl Numbers {
                 let rate = RefillRate::new(*tokens, Duration::from_micros(*period)).ok()?;
                 Some(Algorithm::TokenBucket(Rate::new(rate, *burst).ok()?))
             }
-            Self::Quota { q, z, a } => {
+            Self::Quota { q, z, a, ms } => {
                 let quota: Quota = q.parse().ok()?;
                 let mut calendar = quota.calendar().clone();
                 if *z != *calendar.zone_name() {
@@ -211,7 +229,11 @@ impl Numbers {
                 if *a != calendar.anchor() {
                     calendar = calendar.anchored_at(*a).ok()?;
                 }
-                Some(Algorithm::Quota(quota.with_calendar(calendar)))
+                let quota = quota.with_calendar(calendar);
+                Some(Algorithm::Quota(match ms {
+                    0 => quota,
+                    ms => quota.releasing(Duration::from_millis(*ms)).ok()?,
+                }))
             }
             Self::AtMost { n, us } => {
                 Some(Algorithm::AtMost(AtMost::new(*n, Duration::from_micros(*us)).ok()?))
