@@ -949,6 +949,8 @@ local function make_change()
       return 'u'
     end
     local held = record and record[1] == HELD and record[2]
+    -- An extension may have been made that its caller has not heard of.
+    local since = held and max(reserved_at, record[4] - checks[row + 1]) or reserved_at
     local verdict = '1'
     if action == RESERVE or (action == EXTEND and now < lifetime_end) then
       lifetime_end = now + checks[row + 1]
@@ -972,7 +974,7 @@ local function make_change()
     end
     local kind, missed = HELD, 0
     if action <= EXTEND then
-      if take(first, parts, false, action == EXTEND and reserved_at) == '0' then
+      if take(first, parts, false, action == EXTEND and since) == '0' then
         return '0'
       end
       for part = 1, min(parts, 32) do
@@ -991,7 +993,7 @@ local function make_change()
         end
         if other and other.term then
           local state = look(k, other)
-          local ended = last > 0 and other:ended(state, last, reserved_at)
+          local ended = last > 0 and other:ended(state, last, since)
           local after = ended or state
           if not is_nothing and returns then
             after = other:given_back(after, cost, reserved_at) or after

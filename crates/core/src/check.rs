@@ -219,13 +219,14 @@ impl Check {
             }
             _ => {}
         }
-        self.decide_together(buckets, now, source)
+        self.decide_together(buckets, None, now, source)
     }
 
-    /// Decides on all parts, all or nothing.
+    /// Decides on all parts, all or nothing. What an extension finds held is held `since` then.
     pub(crate) fn decide_together(
         &self,
         buckets: &mut [Bucket],
+        since: Option<Timestamp>,
         now: Timestamp,
         source: Source,
     ) -> Decision {
@@ -235,7 +236,7 @@ impl Check {
             .zip(&*buckets)
             .map(|(part, stored)| {
                 let bucket = stored.settled(part.limit.algorithm(), now);
-                let admitted = self.admits(part, &bucket);
+                let admitted = self.admits(part, &bucket, since);
                 (bucket, admitted)
             })
             .collect();
@@ -246,7 +247,7 @@ impl Check {
             .all(|(part, (_, admitted))| *admitted || !part.limit.denies());
         let parts = self.parts.iter().zip(buckets).zip(settled);
         let verdicts = parts.map(|((part, stored), (mut bucket, admitted))| {
-            let changed = self.apply(part, &mut bucket, admitted && allowed)
+            let changed = self.apply(part, &mut bucket, admitted && allowed, since)
                 || (!allowed && self.counts_denied(part, &mut bucket));
             if changed || bucket.is_repaired() {
                 *stored = bucket.bucket();
@@ -290,9 +291,9 @@ impl Check {
         source: Source,
     ) -> (Decision, Option<Bucket>) {
         let mut bucket = stored.settled(part.limit.algorithm(), now);
-        let admitted = self.admits(part, &bucket);
+        let admitted = self.admits(part, &bucket, None);
         let allowed = admitted || !part.limit.denies();
-        let changed = self.apply(part, &mut bucket, admitted)
+        let changed = self.apply(part, &mut bucket, admitted, None)
             || (!allowed && self.counts_denied(part, &mut bucket))
             || bucket.is_repaired();
         let decision =
@@ -339,31 +340,18 @@ impl Check {
     }
 
     /// Returns whether the bucket has the tokens that the action needs.
-    fn admits(&self, part: &Part, bucket: &Settled<'_>) -> bool {
+    fn admits(&self, part: &Part, bucket: &Settled<'_>, since: Option<Timestamp>) -> bool {
         match self.action {
             Action::Take | Action::Peek | Action::Reserve => bucket.covers(part.cost.tokens()),
             Action::Extend => {
                 let mut renewed = bucket.clone();
-                self.holds_on(part, &mut renewed) && renewed.covers(part.cost.tokens())
+                holds_on(part, &mut renewed, since) && renewed.covers(part.cost.tokens())
             }
             Action::Charge | Action::GiveBack | Action::Reset | Action::Settle | Action::Undo => {
                 true
             }
             Action::Lend { .. } | Action::EndLease { .. } | Action::Renew => false,
         }
-    }
-
-    /// Lets what is held of the bucket before an extension count from now on. Returns whether it
-    /// may go on.
-    fn holds_on(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
-        let since = self.hold().and_then(Hold::reserved_at);
-        since.is_none_or(|since| bucket.hold_on(part.held().tokens(), since))
-    }
-
-    /// Ends what a part holds apart before it is settled. Returns whether that changed anything.
-    pub(crate) fn ends_hold(&self, part: &Part, bucket: &mut Settled<'_>) -> bool {
-        let since = self.hold().and_then(Hold::reserved_at);
-        since.is_some_and(|since| bucket.end_hold(part.held().tokens(), since))
     }
 
     /// Takes the cost of a part although the check is denied, and returns `true`, where the limit
@@ -380,7 +368,13 @@ impl Check {
 
     /// Does the action to the bucket, and returns whether it changed anything.
     #[inline]
-    pub(crate) fn apply(&self, part: &Part, bucket: &mut Settled<'_>, admitted: bool) -> bool {
+    pub(crate) fn apply(
+        &self,
+        part: &Part,
+        bucket: &mut Settled<'_>,
+        admitted: bool,
+        since: Option<Timestamp>,
+    ) -> bool {
         let cost = part.cost.tokens();
         match self.action {
             Action::Peek | Action::Lend { .. } | Action::EndLease { .. } | Action::Renew => {
@@ -390,7 +384,7 @@ impl Check {
             Action::Extend => {
                 let counts_for_a_time = matches!(bucket, Settled::Slots(_)) || part.counts_apart();
                 let renews = counts_for_a_time && part.held() > Cost::NONE;
-                self.holds_on(part, bucket);
+                holds_on(part, bucket, since);
                 if cost > 0 {
                     bucket.hold(cost);
                 }
@@ -410,6 +404,11 @@ impl Check {
         }
         true
     }
+}
+
+/// Lets what an extension finds held `since` then count from now on. Returns whether it may go on.
+fn holds_on(part: &Part, bucket: &mut Settled<'_>, since: Option<Timestamp>) -> bool {
+    since.is_none_or(|since| bucket.hold_on(part.held().tokens(), since))
 }
 
 /// Returns the verdict of a limit whose bucket is as the decision left it.

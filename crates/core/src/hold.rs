@@ -295,6 +295,16 @@ impl Hold {
         }
     }
 
+    /// Returns since when a step finds held what is held, as far as it or the `record` knows: an
+    /// extension may have been made that its caller has not heard of.
+    pub(crate) fn since(&self, record: Option<Record>) -> Option<Timestamp> {
+        let reserved_at = self.reserved_at()?;
+        Some(match record {
+            Some(Record::Held { until, .. }) => reserved_at.max(until.before(self.lifetime)),
+            _ => reserved_at,
+        })
+    }
+
     /// Returns the step that takes back a reservation or an extension, which was decided at
     /// `decided`. Settling cannot be taken back.
     #[must_use]

@@ -51,7 +51,9 @@ impl Check {
             }
             (Guarded::First | Guarded::Late, _) => {
                 let may_return = now < hold.ends_at(now);
-                (self.correct(buckets, may_return, now, source), hold.record([], record, now))
+                let since = hold.since(record);
+                let decision = self.correct(buckets, since, may_return, now, source);
+                (decision, hold.record([], record, now))
             }
         };
         // A repeated step ends with the first one: if it seemed to last longer, its tokens could be
@@ -70,9 +72,10 @@ impl Check {
         now: Timestamp,
         source: Source,
     ) -> Decision {
+        let since = self.hold().and_then(|hold| hold.since(None));
         match self.action() {
-            Action::Reserve | Action::Extend => self.decide_together(buckets, now, source),
-            _ => self.correct(buckets, false, now, source),
+            Action::Reserve | Action::Extend => self.decide_together(buckets, since, now, source),
+            _ => self.correct(buckets, since, false, now, source),
         }
     }
 
@@ -84,7 +87,7 @@ impl Check {
         now: Timestamp,
         source: Source,
     ) -> (Decision, Option<RecordWrite>) {
-        let decision = self.decide_together(buckets, now, source);
+        let decision = self.decide_together(buckets, hold.since(record), now, source);
         if decision.is_denied() {
             return (decision, None);
         }
@@ -94,10 +97,12 @@ impl Check {
         (decision, write)
     }
 
-    /// Charges and gives back, but the latter only if it `may_return`.
+    /// Ends what is held apart `since` then, charges, and gives back, the latter only if it
+    /// `may_return`.
     fn correct(
         &self,
         buckets: &mut [Bucket],
+        since: Option<Timestamp>,
         may_return: bool,
         now: Timestamp,
         source: Source,
@@ -108,8 +113,9 @@ impl Check {
                 let is_nothing = part.cost == Cost::NONE;
                 let applies = may_return || !part.gives_back() || is_nothing;
                 self.settle_part(part, stored, now, |bucket| {
-                    let ended = self.ends_hold(part, bucket);
-                    let changed = applies && self.apply(part, bucket, true);
+                    let held = part.held().tokens();
+                    let ended = since.is_some_and(|since| bucket.end_hold(held, since));
+                    let changed = applies && self.apply(part, bucket, true, since);
                     // What does not count any more is not given back.
                     (ended || changed, applies && (changed || is_nothing))
                 })

@@ -309,8 +309,11 @@ impl Drop for RunPermit {
     }
 }
 
+/// Returns whether a request is cut off when its slot of the part is lost. A limit in shadow mode
+/// never touches a request.
 fn cuts(part: &Part) -> bool {
     use sluice_core::Algorithm;
-    matches!(part.limit.algorithm(), Algorithm::Concurrent(concurrent)
-        if concurrent.on_lost() == OnLost::Cut)
+    part.limit.denies()
+        && matches!(part.limit.algorithm(), Algorithm::Concurrent(concurrent)
+            if concurrent.on_lost() == OnLost::Cut)
 }

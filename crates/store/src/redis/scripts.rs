@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "bf6befe184c07d0b3d2bc4b92e195bacfc01102d",
+    digest: "61e68ecac0bf3782aa9fc009fc63171f37a58086",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

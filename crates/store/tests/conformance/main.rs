@@ -122,6 +122,7 @@ macro_rules! other_truths {
             what_counts_no_more_is_not_given_back
             slots_that_are_not_renewed_are_presumed_lost
             a_hold_takes_from_limits_of_all_algorithms
+            an_extension_that_is_sent_again_renews_once
         }
     };
 }

@@ -232,6 +232,50 @@ pub async fn a_hold_takes_from_limits_of_all_algorithms(fixture: &Fixture) {
     }
 }
 
+pub async fn an_extension_that_is_sent_again_renews_once(fixture: &Fixture) {
+    let yearly = "3/year".parse::<Quota>().unwrap().releasing(TERM).unwrap();
+    let limits = [slots("slots", 3, TERM), limit_with("releasing", Algorithm::Quota(yearly))];
+    let (client, costs) = (fixture.client(), CostsDigest::from_number(1));
+    let step = |number: u8, step, cost, held| {
+        let mut check = Check::of_hold(Hold::new(HoldId::from_bytes([number; 16]), TERM, step));
+        for limit in &limits {
+            check.push(Part::new(Arc::clone(limit), client, tokens(cost)).holding(tokens(held)));
+        }
+        check
+    };
+    let begins = |term: i64| Timestamp::from_unix_micros(term * 1_000_000);
+    fixture.wait_until(begins(term_of(fixture.now().await) + 1)).await;
+    let reserve = |number| step(number, HoldStep::Reserve { costs }, 1, 0);
+    let reserved = fixture.decide_at_once([reserve(1), reserve(2), reserve(3)]).await;
+    assert!(reserved.iter().all(Decision::is_allowed));
+    let reserved_at = reserved[0].at();
+    let term = term_of(reserved_at);
+
+    fixture.wait_until(begins(term + 1)).await;
+    let extend = |number| {
+        let extend = HoldStep::Extend { from: costs, to: costs, reserved_at };
+        step(number, extend, 0, 1)
+    };
+    let extended =
+        fixture.decide_at_once([extend(1), extend(1), extend(1), extend(2), extend(3)]).await;
+    if extended.iter().any(|decision| term_of(decision.at()) > term + 1) {
+        return; // The machine is too slow.
+    }
+    assert!(extended.iter().all(Decision::is_allowed), "{extended:?}");
+
+    fixture.wait_until(begins(term + 2)).await;
+    for limit in &limits {
+        let look = fixture.act(Action::Peek, limit, client, 0).await;
+        if term_of(look.at()) == term + 2 {
+            assert_eq!(look.verdicts()[0].remaining, 0, "all three hold on: {look:?}");
+        }
+    }
+    fixture.wait_until(begins(term + 3)).await;
+    for limit in &limits {
+        assert_eq!(fixture.remaining(limit, client).await, 3, "{}", limit.name());
+    }
+}
+
 /// What changes nothing is not written. The next window, slice or term of a state that was written
 /// would stay if the clock stepped back behind its beginning.
 pub async fn what_changes_nothing_leaves_no_trace_of_the_time(fixture: &Fixture) {
