@@ -47,3 +47,15 @@ async fn a_stream_that_loses_its_slot_goes_on_and_counts_again() {
     frees_a_slot(replica).await;
     second.end(&api).await;
 }
+
+#[tokio::test]
+async fn a_limit_in_shadow_mode_cuts_nothing_off() {
+    let (fleet, api) = replica(", on_lost: cut, mode: shadow").await;
+    let stream = Stream::begin(fleet.addresses()[0]).await;
+    fleet.redis.kill();
+    eventually_async("the slot is lost", async || {
+        lost(&fleet, "cut").await + lost(&fleet, "finish").await >= 1
+    })
+    .await;
+    stream.end(&api).await;
+}

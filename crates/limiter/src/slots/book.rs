@@ -361,10 +361,16 @@ impl BucketSlots {
     }
 
     fn lost(&self, slots: Cost) -> Option<LostSlots> {
-        let on_lost = concurrent(&self.limit).on_lost();
+        let on_lost = if cuts(&self.limit) { OnLost::Cut } else { OnLost::Finish };
         let (limit, slots) = (Arc::clone(&self.limit), slots.tokens());
         (slots > 0).then_some(LostSlots { limit, slots, on_lost })
     }
+}
+
+/// Returns whether the limit cuts a request off whose slot is lost. One in shadow mode never touches
+/// a request.
+pub(super) fn cuts(limit: &Limit) -> bool {
+    limit.denies() && concurrent(limit).on_lost() == OnLost::Cut
 }
 
 // === impl Held ===

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sluice_core::{Check, Decision, OnLost, Part, Source, Timestamp};
+use sluice_core::{Check, Decision, OnLost, Source, Timestamp};
 use sluice_store::Store;
 use tokio::{
     runtime::Handle,
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    book::{Book, Key, LostSlots, Renewal, Since, Taken},
+    book::{self, Book, Key, LostSlots, Renewal, Since, Taken},
     lost_log::LostLog,
     timing::Moment,
 };
@@ -105,8 +105,8 @@ impl SlotKeeper {
         let (mut keys, mut cut) = (Vec::new(), None);
         let mut kept = self.kept();
         for part in taken {
-            let sender =
-                cuts(part).then(|| cut.get_or_insert_with(|| watch::Sender::new(false)).clone());
+            let sender = book::cuts(&part.limit)
+                .then(|| cut.get_or_insert_with(|| watch::Sender::new(false)).clone());
             let (key, due) = kept.book.take(part, since, moment, sender);
             keys.push(key);
             self.count(&mut kept, part.limit.name(), |held| {
@@ -307,13 +307,4 @@ impl Drop for RunPermit {
             self.keeper.kept().next_look = None;
         }
     }
-}
-
-/// Returns whether a request is cut off when its slot of the part is lost. A limit in shadow mode
-/// never touches a request.
-fn cuts(part: &Part) -> bool {
-    use sluice_core::Algorithm;
-    part.limit.denies()
-        && matches!(part.limit.algorithm(), Algorithm::Concurrent(concurrent)
-            if concurrent.on_lost() == OnLost::Cut)
 }

@@ -87,13 +87,21 @@ pub(super) struct SettledBody<'a> {
 }
 
 impl Held<'_> {
+    /// Returns how long the tokens are held from now on: of a reservation that is repeated, less
+    /// than it said.
+    fn expires_in(&self) -> Duration {
+        let reservation = &self.sealed.reservation;
+        let ends_at = reservation.reserved_at.after(reservation.hold_for);
+        ends_at.since(self.decision.at()).min(reservation.hold_for)
+    }
+
     pub(super) fn respond(&self, seals: &Seals) -> Response {
         let reservation = &self.sealed.reservation;
         let clamped = reservation.parts.iter().filter(|part| part.clamped);
         let hold = HoldBody {
             state: if self.is_repeated { "repeated" } else { "held" },
             reservation: seals.seal(self.sealed),
-            expires_in: written(reservation.hold_for),
+            expires_in: written(self.expires_in()),
             clamped: clamped.map(|part| part.limit.name()).collect(),
             decided_by: decided_by(self.decision),
         };

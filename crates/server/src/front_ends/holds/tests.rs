@@ -237,7 +237,10 @@ async fn a_reservation_that_is_repeated_gives_nothing_back_twice() {
         let mut body = asking(100, 100);
         (body["id"], body["hold_for"]) = (json!("request-7"), json!("30s"));
         let first = desk.reserve(&body).await;
-        desk.clock.advance(Duration::from_secs(50));
+        desk.clock.advance(Duration::from_secs(10));
+        let soon = desk.reserve(&body).await;
+        assert_eq!(soon.body["expires_in"], "20s", "{}", soon.body);
+        desk.clock.advance(Duration::from_secs(40));
         body["hold_for"] = json!(hold_for);
         let again = desk.reserve(&body).await;
         assert_eq!(again.body["state"], "repeated");
