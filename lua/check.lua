@@ -430,7 +430,8 @@ if plan[5] then
   local function held_in(other, term, earlier, current)
     local most = other.algorithm == slots and 2 ^ 32 or 2 ^ 48
     local most_earlier = other.algorithm == slots and 2 ^ 24 or 2 ^ 48
-    return { term = term, earlier = min(earlier, most_earlier - 1), current = min(current, most - 1) }
+    earlier, current = min(earlier, most_earlier - 1), min(current, most - 1)
+    return { term = term, earlier = earlier, current = current }
   end
 
   -- Returns what is held at `now`, in terms of `length`, and whether the clock stepped back so far
@@ -705,8 +706,8 @@ end
 -- does not deny is debited only if it has the tokens. Every bucket is repaired in any case.
 --
 -- A cost that is held has `since`: false, or when the hold began that is extended. Under a limit of
--- `others`, what was held then is renewed first, and a denied cost may count too. `after_us` is then
--- the whole state after the take.
+-- `others`, what was held then is renewed first, and a denied cost may count too. `after_us` is
+-- then the whole state after the take.
 local after_us, after_fraction, after_leases = {}, {}, {}
 local function take(first, parts, peek, since)
   local verdict = '1'
@@ -938,6 +939,32 @@ local function make_change()
     return true
   end
 
+  -- Corrects what a part has taken for a hold, and ends what it holds apart since `since`. Nothing
+  -- is given back once the lifetime of the hold is over.
+  local function correct(at, since, reserved_at, is_over)
+    local k, returns, cost, last = checks[at], checks[at + 2] == 1, checks[at + 3], checks[at + 4]
+    local other = others and others[checks[at + 1]]
+    local is_nothing = (cost == 0 and (other or last == 0)) or (returns and is_over)
+    if not (other and other.term) then
+      if is_nothing then
+        repair(at)
+      else
+        apply(at, returns and GIVE_BACK or CHARGE)
+      end
+      return
+    end
+    local state = look(k, other)
+    local after = last > 0 and other:ended(state, last, since) or state
+    if not is_nothing and returns then
+      after = other:given_back(after, cost, reserved_at) or after
+    elseif not is_nothing then
+      after = other:taken(after, cost)
+    end
+    if after ~= state then
+      keep(k, other, after)
+    end
+  end
+
   -- Makes a step of a hold. Returns its verdict.
   local function step(first, parts, action)
     local row = first + 5 * parts
@@ -984,30 +1011,7 @@ local function make_change()
       end
     else
       for at = first, row - 1, 5 do
-        local k, returns, cost, last = checks[at], checks[at + 2] == 1, checks[at + 3], checks[at + 4]
-        local other = others and others[checks[at + 1]]
-        local correction = returns and GIVE_BACK or CHARGE
-        local is_nothing = cost == 0 and (other or last == 0)
-        if returns and now >= lifetime_end then
-          is_nothing = true
-        end
-        if other and other.term then
-          local state = look(k, other)
-          local ended = last > 0 and other:ended(state, last, since)
-          local after = ended or state
-          if not is_nothing and returns then
-            after = other:given_back(after, cost, reserved_at) or after
-          elseif not is_nothing then
-            after = other:taken(after, cost)
-          end
-          if after ~= state then
-            keep(k, other, after)
-          end
-        elseif is_nothing then
-          repair(at)
-        else
-          apply(at, correction)
-        end
+        correct(at, since, reserved_at, now >= lifetime_end)
       end
       if action == SETTLE then
         kind = SETTLED

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "61e68ecac0bf3782aa9fc009fc63171f37a58086",
+    digest: "430523706a04fcf1624d7f854ec65955e406963b",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
