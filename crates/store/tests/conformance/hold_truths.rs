@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sluice_core::{
-    Action, Check, CostsDigest, Decision, Guarded, Hold, HoldId, HoldStep, Limit, Part, Retry, Tag,
-    Term, Timestamp,
+    Action, Algorithm, Check, CostsDigest, Decision, Guarded, Hold, HoldId, HoldStep, Limit, Part,
+    Quota, Retry, Tag, Term, Timestamp,
 };
 
 use crate::fixture::{Fixture, algorithm, check, limit, tokens};
@@ -58,17 +58,46 @@ impl Holding {
     fn extend(&self, held: &[u64], extra: &[u64], reserved_at: Timestamp) -> Check {
         let to: Vec<u64> = held.iter().zip(extra).map(|(held, extra)| held + extra).collect();
         let (from, to) = (self.digest(held), self.digest(&to));
-        self.step(HoldStep::Extend { from, to, reserved_at }, extra)
+        let step = HoldStep::Extend { from, to, reserved_at };
+        let mut check = Check::of_hold(Hold::new(self.id, self.hold_for, step));
+        for ((limit, tag), (&held, &extra)) in self.buckets.iter().zip(held.iter().zip(extra)) {
+            check.push(Part::new(Arc::clone(limit), *tag, tokens(extra)).holding(tokens(held)));
+        }
+        check
     }
 
     fn settle(&self, held: &[u64], actual: &[u64], reserved_at: Timestamp) -> Check {
         let step = HoldStep::Settle { actual: self.digest(actual), reserved_at };
         let mut check = Check::of_hold(Hold::new(self.id, self.hold_for, step));
         for ((limit, tag), (&held, &actual)) in self.buckets.iter().zip(held.iter().zip(actual)) {
-            check.push(Part::settling(Arc::clone(limit), *tag, tokens(held), tokens(actual)));
+            let (held, actual) = (tokens(held), tokens(actual));
+            let part = Part::settling(Arc::clone(limit), *tag, held, actual);
+            check.push(if part.counts_apart() {
+                Part::settling(Arc::clone(limit), *tag, tokens(0), actual).holding(held)
+            } else {
+                part
+            });
         }
         check
     }
+}
+
+/// Returns a quota that releases what is not settled after one second, and an equal one that does
+/// not.
+fn releasing_and_charging() -> [Arc<Limit>; 2] {
+    let quota: Quota = "10/year".parse().unwrap();
+    let releasing = quota.clone().releasing(Duration::from_secs(1)).unwrap();
+    [("releasing", releasing), ("charging", quota)]
+        .map(|(name, quota)| Arc::new(Limit::new(name, Algorithm::Quota(quota)).unwrap()))
+}
+
+/// Returns when a second of the store's clock begins: this many after the one that contains `at`.
+fn second_after(at: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_unix_micros((at.unix_micros() / 1_000_000 + seconds) * 1_000_000)
+}
+
+fn remaining(decision: &Decision) -> Vec<u64> {
+    decision.verdicts().iter().map(|verdict| verdict.remaining).collect()
 }
 
 fn outcome(decision: &Decision) -> (bool, Guarded) {
@@ -258,6 +287,82 @@ pub async fn an_extension_makes_a_hold_last_longer(fixture: &Fixture) {
         assert_eq!(outcome(&settled), (true, Guarded::First), "the record lasts longer too");
         assert_eq!(settled.verdicts()[0].remaining, 900);
     }
+}
+
+pub async fn a_quota_that_releases_has_back_what_nobody_settles(fixture: &Fixture) {
+    let ([releasing, charging], client) = (releasing_and_charging(), fixture.client());
+    let look_for = |cost, other| {
+        let look = check(Action::Peek).with(&releasing, client, tokens(cost));
+        look.with(&charging, client, tokens(other))
+    };
+    let look = look_for(0, 0);
+    let of = |number| {
+        let held = Holding::of(number, &[(&releasing, client), (&charging, client)]);
+        held.lasting(Duration::from_secs(1))
+    };
+
+    let settled = of(1);
+    let reserved = fixture.decide(settled.reserve(&[8, 8])).await;
+    assert_eq!((outcome(&reserved), remaining(&reserved)), ((true, Guarded::First), vec![2, 2]));
+    let settle = settled.settle(&[8, 8], &[3, 3], reserved.at());
+    let [first, again, after] =
+        fixture.decide_at_once([settle.clone(), settle, look.clone()]).await;
+    // A slow machine may have been too late for the quota that charges.
+    let left = if outcome(&first).1 == Guarded::Late { vec![7, 2] } else { vec![7, 7] };
+    assert_eq!((outcome(&again), remaining(&again)), ((true, Guarded::Repeated), left.clone()));
+    assert_eq!([remaining(&first), remaining(&after)], [left.clone(), left.clone()]);
+
+    let (more, less) = (of(2), of(3));
+    let [held, other] =
+        fixture.decide_at_once([more.reserve(&[1, 1]), less.reserve(&[1, 1])]).await;
+    assert_eq!(remaining(&other), [left[0] - 2, left[1] - 2]);
+    // The record is gone too: a hold lasts twice its second, and Redis keeps it for whole ms.
+    fixture.wait_until(other.at().after(Duration::from_millis(2_002))).await;
+    let released = look_for(left[0], left[1] - 2);
+    let released = fixture.decide(released).await;
+    assert_eq!((released.is_allowed(), remaining(&released)), (true, vec![left[0], left[1] - 2]));
+    let settle = more.settle(&[1, 1], &[3, 3], held.at());
+    let charged = fixture.decide(settle.clone()).await;
+    // All that was used beside what was used more.
+    assert_eq!(remaining(&charged), [left[0] - 3, left[1].saturating_sub(4)]);
+    assert_eq!(outcome(&charged), (true, Guarded::Late));
+    let settle = less.settle(&[1, 1], &[0, 0], other.at());
+    fixture.decide(settle).await;
+    let charged = fixture.decide(look).await;
+    assert_eq!(remaining(&charged), [left[0] - 3, left[1].saturating_sub(4)], "it is too late");
+}
+
+pub async fn an_extension_keeps_what_a_quota_would_release(fixture: &Fixture) {
+    let ([releasing, charging], client) = (releasing_and_charging(), fixture.client());
+    let held = Holding::of(1, &[(&releasing, client), (&charging, client)]);
+    let look_for = |cost| {
+        let look = check(Action::Peek).with(&releasing, client, tokens(cost));
+        look.with(&charging, client, tokens(0))
+    };
+    // A state of which nothing is used would be forgotten as a whole.
+    fixture.take(&releasing, client, 1).await;
+    let reserved = fixture.decide(held.reserve(&[5, 5])).await;
+    assert_eq!(remaining(&reserved), [4, 5]);
+    fixture.wait_until(second_after(reserved.at(), 1)).await;
+    let extended = fixture.decide(held.extend(&[5, 5], &[1, 1], reserved.at())).await;
+    assert_eq!((outcome(&extended), remaining(&extended)), ((true, Guarded::First), vec![3, 4]));
+    fixture.wait_until(second_after(extended.at(), 1)).await;
+    let kept = fixture.decide(look_for(4)).await;
+    // A slow machine may look too late.
+    if kept.at() < second_after(extended.at(), 2) {
+        let found = (kept.is_allowed(), remaining(&kept));
+        assert_eq!(found, (false, vec![3, 4]), "it was renewed");
+    }
+    fixture.wait_until(second_after(extended.at(), 2)).await;
+    let released = fixture.decide(look_for(9)).await;
+    let found = (released.is_allowed(), remaining(&released));
+    assert_eq!(found, (true, vec![9, 4]), "nobody has renewed it");
+
+    // What was released counts again with an extension.
+    let again = fixture.decide(held.extend(&[6, 6], &[1, 1], extended.at())).await;
+    assert_eq!((outcome(&again), remaining(&again)), ((true, Guarded::First), vec![2, 3]));
+    let settled = fixture.decide(held.settle(&[7, 7], &[2, 2], again.at())).await;
+    assert_eq!((outcome(&settled), remaining(&settled)), ((true, Guarded::First), vec![7, 8]));
 }
 
 pub async fn a_hold_is_settled_under_another_rate(fixture: &Fixture) {

@@ -94,6 +94,8 @@ macro_rules! hold_truths {
             nothing_is_given_back_after_the_lifetime_of_a_hold
             a_repeated_reservation_ends_with_the_first_one
             an_extension_makes_a_hold_last_longer
+            a_quota_that_releases_has_back_what_nobody_settles
+            an_extension_keeps_what_a_quota_would_release
             a_hold_is_settled_under_another_rate
             a_settlement_may_leave_a_debt_that_refill_pays
             leases_and_holds_share_a_bucket
