@@ -940,7 +940,7 @@ local function make_change()
   end
 
   -- Corrects what a part has taken for a hold, and ends what it holds apart since `since`. Nothing
-  -- is given back once the lifetime of the hold is over.
+  -- is given back or ended once the lifetime of the hold is over.
   local function correct(at, since, reserved_at, is_over)
     local k, returns, cost, last = checks[at], checks[at + 2] == 1, checks[at + 3], checks[at + 4]
     local other = others and others[checks[at + 1]]
@@ -954,7 +954,8 @@ local function make_change()
       return
     end
     local state = look(k, other)
-    local after = last > 0 and other:ended(state, last, since) or state
+    local ends = last > 0 and not is_over
+    local after = ends and other:ended(state, last, since) or state
     if not is_nothing and returns then
       after = other:given_back(after, cost, reserved_at) or after
     elseif not is_nothing then

@@ -97,8 +97,9 @@ impl Check {
         (decision, write)
     }
 
-    /// Ends what is held apart `since` then, charges, and gives back, the latter only if it
-    /// `may_return`.
+    /// Ends what is held apart `since` then, charges, and gives back: the latter only if it
+    /// `may_return`. Nor does a hold end else, as a settlement that can be repeated would end others
+    /// in its place.
     fn correct(
         &self,
         buckets: &mut [Bucket],
@@ -114,7 +115,8 @@ impl Check {
                 let applies = may_return || !part.gives_back() || is_nothing;
                 self.settle_part(part, stored, now, |bucket| {
                     let held = part.held().tokens();
-                    let ended = since.is_some_and(|since| bucket.end_hold(held, since));
+                    let ended =
+                        may_return && since.is_some_and(|since| bucket.end_hold(held, since));
                     let changed = applies && self.apply(part, bucket, true, since);
                     // What does not count any more is not given back.
                     (ended || changed, applies && (changed || is_nothing))

@@ -53,11 +53,14 @@ struct Model {
     bucket: Bucket,
     used: (i64, u64),
     holds: Vec<Held>,
+    /// What was settled after its lifetime, which counts until it is released.
+    lost: Vec<(u64, Timestamp)>,
+    hold_for: Duration,
     ids: u8,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(hold_for: Duration) -> Self {
         let quota: Quota = format!("{TOKENS}/hour").parse().unwrap();
         let term = Duration::from_micros(TERM_US.unsigned_abs());
         let algorithm = Algorithm::Quota(quota.releasing(term).unwrap());
@@ -69,6 +72,8 @@ impl Model {
             now,
             used: (0, 0),
             holds: Vec::new(),
+            lost: Vec::new(),
+            hold_for,
             ids: 0,
         }
     }
@@ -84,8 +89,9 @@ impl Model {
 
     fn held(&self) -> u64 {
         let term = |at: Timestamp| at.unix_micros() / TERM_US;
-        let counts = |held: &&Held| term(self.now) - term(held.since) <= 1;
-        self.holds.iter().filter(counts).map(|held| held.tokens).sum()
+        let holds = self.holds.iter().map(|held| (held.tokens, held.since));
+        let holds = holds.chain(self.lost.iter().copied());
+        holds.filter(|(_, since)| term(self.now) - term(*since) <= 1).map(|(held, _)| held).sum()
     }
 
     fn left(&self) -> u64 {
@@ -104,8 +110,7 @@ impl Model {
         step: HoldStep,
         part: Part,
     ) -> (Decision, Option<Record>) {
-        let hold_for = Duration::from_micros(TERM_US.unsigned_abs());
-        let mut check = Check::of_hold(Hold::new(id, hold_for, step));
+        let mut check = Check::of_hold(Hold::new(id, self.hold_for, step));
         check.push(part);
         let record = record.filter(|record| self.now < record.until());
         let buckets = std::slice::from_mut(&mut self.bucket);
@@ -165,6 +170,9 @@ impl Model {
                 let (settled, record) = self.decide(id, record, step, part.clone());
                 prop_assert!(settled.is_allowed());
                 self.uses(actual);
+                if self.now >= since.after(self.hold_for * 2) {
+                    self.lost.push((tokens, since));
+                }
                 let before = self.bucket;
                 let (again, _) = self.decide(id, record, step, part);
                 if record.is_some() {
@@ -183,8 +191,12 @@ impl Model {
 
 proptest! {
     #[test]
-    fn every_hold_counts_until_it_is_settled_or_released(steps in steps()) {
-        let mut model = Model::new();
+    fn every_hold_counts_until_it_is_settled_or_released(
+        steps in steps(),
+        // A hold may be for a shorter time than the quota's own.
+        hold_for in prop_oneof![Just(60), Just(5)],
+    ) {
+        let mut model = Model::new(Duration::from_secs(hold_for));
         for step in &steps {
             model.step(step)?;
             let algorithm = model.limit.algorithm();

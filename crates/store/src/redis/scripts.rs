@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "430523706a04fcf1624d7f854ec65955e406963b",
+    digest: "6c6743ac75f88b8c1965aafffbf6890b5c642d24",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.

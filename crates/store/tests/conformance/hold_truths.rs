@@ -86,9 +86,13 @@ impl Holding {
 /// not.
 fn releasing_and_charging() -> [Arc<Limit>; 2] {
     let quota: Quota = "10/year".parse().unwrap();
-    let releasing = quota.clone().releasing(Duration::from_secs(1)).unwrap();
-    [("releasing", releasing), ("charging", quota)]
-        .map(|(name, quota)| Arc::new(Limit::new(name, Algorithm::Quota(quota)).unwrap()))
+    let charging = Arc::new(Limit::new("charging", Algorithm::Quota(quota)).unwrap());
+    [releasing_after(Duration::from_secs(1)), charging]
+}
+
+fn releasing_after(hold_for: Duration) -> Arc<Limit> {
+    let quota = "10/year".parse::<Quota>().unwrap().releasing(hold_for).unwrap();
+    Arc::new(Limit::new("releasing", Algorithm::Quota(quota)).unwrap())
 }
 
 /// Returns when a second of the store's clock begins: this many after the one that contains `at`.
@@ -363,6 +367,24 @@ pub async fn an_extension_keeps_what_a_quota_would_release(fixture: &Fixture) {
     assert_eq!((outcome(&again), remaining(&again)), ((true, Guarded::First), vec![2, 3]));
     let settled = fixture.decide(held.settle(&[7, 7], &[2, 2], again.at())).await;
     assert_eq!((outcome(&settled), remaining(&settled)), ((true, Guarded::First), vec![7, 8]));
+}
+
+pub async fn a_settlement_after_the_lifetime_of_a_hold_ends_no_other_one(fixture: &Fixture) {
+    let (releasing, client) = (releasing_after(LONG), fixture.client());
+    let of = |number| Holding::of(number, &[(&releasing, client)]);
+    let held = of(1).lasting(Duration::from_millis(20));
+    let reserved = fixture.decide(held.reserve(&[3])).await;
+    let other = fixture.decide(of(2).reserve(&[4])).await;
+    assert_eq!(remaining(&other), [3]);
+    // Records and their keys in Redis are gone after whole milliseconds.
+    fixture.wait_until(reserved.at().after(Duration::from_millis(42))).await;
+    // Nothing is known of the hold, so each of these is made.
+    for left in [2, 1] {
+        let settled = fixture.decide(held.settle(&[3], &[1], reserved.at())).await;
+        assert_eq!((outcome(&settled), remaining(&settled)), ((true, Guarded::Late), vec![left]));
+    }
+    let settled = fixture.decide(of(2).settle(&[4], &[0], other.at())).await;
+    assert_eq!((outcome(&settled), remaining(&settled)), ((true, Guarded::First), vec![5]));
 }
 
 pub async fn a_hold_is_settled_under_another_rate(fixture: &Fixture) {

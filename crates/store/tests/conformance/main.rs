@@ -96,6 +96,7 @@ macro_rules! hold_truths {
             an_extension_makes_a_hold_last_longer
             a_quota_that_releases_has_back_what_nobody_settles
             an_extension_keeps_what_a_quota_would_release
+            a_settlement_after_the_lifetime_of_a_hold_ends_no_other_one
             a_hold_is_settled_under_another_rate
             a_settlement_may_leave_a_debt_that_refill_pays
             leases_and_holds_share_a_bucket
