@@ -493,8 +493,9 @@ if plan[5] then
       end
       length, repaired = self.term, repaired or ahead
     elseif held then
-      local sum = held.earlier + held.current
-      used, repaired = min(used + sum, 2 ^ 48 - 1), repaired or sum > 0
+      repaired = repaired or held.earlier + held.current > 0
+      held = followed(self, held, length)
+      used = min(used + held.earlier + held.current, 2 ^ 48 - 1)
       held, length = nil, nil
     end
     return { ends_at = ends_at, used = used, held = held, length = length }, repaired

@@ -183,7 +183,7 @@ impl Window {
     /// Brings what is held up to date for `quota` at `now`. Returns also whether the state has to be
     /// written.
     ///
-    /// What was held when the quota still released it is used.
+    /// What is held still, and was when the quota would have released it, is used.
     fn following(self, quota: &Quota, now: Timestamp) -> (Self, bool) {
         let held = self.held;
         match quota.term_ms() {
@@ -192,6 +192,7 @@ impl Window {
                 (Self { held, ..self }, moved)
             }
             None if held.sum() > 0 => {
+                let held = held.ledger.followed(held.term_at(now));
                 let used = self.used.saturating_add(held.sum());
                 (Self::from_parts(self.ends_at_s, used), true)
             }
@@ -493,6 +494,9 @@ mod tests {
         assert!(used.is_repaired());
         assert_eq!((used.remaining(), used.window().held().sum()), (6, 0));
         assert!(!used.end_hold(4, at(0)));
+        let later = stored.settled(&daily, at(20 * SECOND_US));
+        assert!(later.is_repaired());
+        assert_eq!((later.remaining(), later.window().held().sum()), (10, 0), "it had ended");
         used.hold(1);
         assert_eq!((used.window().used(), used.window().held().sum()), (5, 0));
     }

@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "6c6743ac75f88b8c1965aafffbf6890b5c642d24",
+    digest: "667e19974e8d1e76e7c43f0faadb124986d76aa3",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
