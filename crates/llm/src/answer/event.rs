@@ -21,6 +21,9 @@ pub(super) struct Reading {
     /// The last event that said anything new said that the answer is complete, and the usage with
     /// it.
     pub(super) is_final: bool,
+    /// The end of a stream said what its output was. (Of Anthropic; the start says a number too,
+    /// which is that of the first token.)
+    is_output_final: bool,
     /// An error came instead of the rest of the answer.
     pub(super) has_failed: bool,
     /// The document is a list of chunks.
@@ -42,6 +45,8 @@ pub(super) struct Event {
     has_usage: bool,
     /// It has one that was believed.
     has_new_usage: bool,
+    /// It has one with a number of the output.
+    has_output: bool,
     has_text: bool,
     has_finish: bool,
     has_error: bool,
@@ -54,7 +59,7 @@ enum Kind {
     Other,
     /// The last one, with the usage.
     Last,
-    /// The last one, which has no usage.
+    /// The last one, which usually has no usage.
     Stop,
     Error,
 }
@@ -106,6 +111,7 @@ impl Reading {
             report: Written::default(),
             event: Event::default(),
             is_final: false,
+            is_output_final: false,
             has_failed: false,
             is_list: false,
             text_bytes: 0,
@@ -130,9 +136,10 @@ impl Reading {
         let event = std::mem::take(&mut self.event);
         self.in_text = false;
         self.has_failed |= event.has_error || event.kind == Kind::Error;
+        self.is_output_final |= event.kind != Kind::Other && event.has_output;
         let is_final = match event.kind {
             Kind::Last => event.has_new_usage,
-            Kind::Stop => true,
+            Kind::Stop => self.is_output_final,
             Kind::Error => false,
             Kind::Other => {
                 is_done || event.is_usage_chunk() || event.has_finish && event.has_new_usage
@@ -160,7 +167,10 @@ impl Sink<Field> for Reading {
 
     fn close(&mut self, field: Field) {
         match field {
-            Field::Usage => self.event.has_new_usage |= self.usage.update(&self.report),
+            Field::Usage => {
+                self.event.has_output |= self.report.says_output();
+                self.event.has_new_usage |= self.usage.update(&self.report);
+            }
             Field::Chunk => self.end_event(false),
             _ => {}
         }

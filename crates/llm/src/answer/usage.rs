@@ -59,6 +59,11 @@ impl Written {
         self.get(count).unwrap_or_default()
     }
 
+    /// Whether it says what the output was, in a number that is possible.
+    pub(super) fn says_output(&self) -> bool {
+        !self.absurd && self.get(Count::Output).is_some()
+    }
+
     /// Whether it says anything. Zeros alone say nothing: no request uses no token, and some
     /// servers fill the object with them until they know.
     fn says_something(&self) -> bool {
