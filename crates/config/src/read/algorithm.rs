@@ -75,6 +75,13 @@ pub(super) fn read(
             let read = quota_of(&quota, [timezone, anchor, smooth, count_denied], counts_money);
             let releases = releases(unsettled, metering);
             read.and_then(|(quota, smooth)| {
+                if quota.counts_denied() && metering.flatten().is_some() {
+                    count_denied.warn(
+                        "a request that is denied uses up its whole estimate, which no settlement \
+                         gives back: a client that keeps asking uses up the quota without an \
+                         answer. Remove the key, unless you mean that",
+                    );
+                }
                 let quota = match releases? {
                     Some(hold_for) => {
                         quota.releasing(hold_for).map_err(|error| unsettled.refuse(error))?

@@ -13,8 +13,8 @@
 //! ```
 
 use sluice_core::{
-    Algorithm, Cost, HeaderMatch, Limit, LimitField, Location, OnStoreFailure, Per, Policy, Rate,
-    RefillRate, Rule, RuleCost, When,
+    Algorithm, Cost, HeaderMatch, Limit, LimitField, Location, Mode, OnLost, OnStoreFailure, Per,
+    Rate, RefillRate, Rule, RuleCost, Terms, When,
 };
 
 use super::{
@@ -23,31 +23,30 @@ use super::{
     number_key::Key,
     numbers,
     places::Places,
+    uncounted::WrittenLimit,
 };
-use crate::{
-    error::Refused,
-    reader::{Field, Table},
-};
+use crate::{error::Refused, reader::Field};
 
 /// What the name of the limit ends with that bounds how fast a quota is used up.
 const SMOOTH: &str = ":smooth";
 
-/// Reads the general limits, in order.
+/// Reads the general limits, in order: those of the policy, and those that are written.
 pub(super) fn read(
     field: &Field<'_>,
     on_store_failure: OnStoreFailure,
     places: &mut Places,
-) -> Vec<Rule> {
-    let mut rules = Vec::new();
+) -> (Vec<Rule>, Vec<WrittenLimit>) {
+    let (mut rules, mut written) = (Vec::new(), Vec::new());
     let read = field.items(|item| {
         let (rule, smooth) = rule(rules.len(), item, on_store_failure, places);
+        written.push(WrittenLimit { place: item.place(), rule: rule.clone() });
         rules.push(rule);
         rules.extend(smooth);
         Ok(())
     });
     // What was refused has been recorded.
     drop(read);
-    rules
+    (rules, written)
 }
 
 /// Where the parts of one limit are noted: a limit with `smooth` is two limits of the policy.
@@ -121,6 +120,7 @@ fn rule(
         rule.per = per.unwrap_or_default();
         let mut smoothing = None;
         if let Ok(terms) = terms {
+            warn_if_cut_in_shadow(&limit.field("on_lost"), &terms);
             rule.terms = terms;
             // Only with the limit's own numbers can a cost above them be found.
             rule.cost = cost.unwrap_or_default();
@@ -129,6 +129,16 @@ fn rule(
         Ok((rule, smoothing))
     });
     rule.unwrap_or_else(|_| (placeholder(), None))
+}
+
+/// Warns of a limit that is to cut requests and never does.
+fn warn_if_cut_in_shadow(on_lost: &Field<'_>, terms: &Terms) {
+    if let Algorithm::Concurrent(concurrent) = &terms.algorithm
+        && concurrent.on_lost() == OnLost::Cut
+        && terms.mode == Mode::Shadow
+    {
+        on_lost.warn("has no effect: a limit in shadow mode never cuts a request");
+    }
 }
 
 /// Returns the limit that bounds how fast the quota of `rule` is used up; `None` where the name of
@@ -231,22 +241,4 @@ fn headers(field: &Field<'_>, places: &mut LimitPlaces<'_>) -> Result<Vec<Header
     // Every header is read, so that every error is recorded.
     let headers: Vec<_> = field.entries()?.into_iter().map(header).collect();
     headers.into_iter().collect()
-}
-
-/// Warns of limits on requests in flight, which no front end but `/v1/reserve` can count.
-pub(super) fn warn_of_unfollowed(root: &Table<'_>, policy: &Policy) {
-    let in_flight: Vec<String> = policy
-        .limits()
-        .iter()
-        .filter(|limit| matches!(limit.algorithm(), Algorithm::Concurrent(_)))
-        .map(|limit| format!("`{}`", limit.name()))
-        .collect();
-    if !in_flight.is_empty() {
-        root.field("limits").warn(format_args!(
-            "there is no `gateway`, so that only `/v1/reserve` takes from the limits on requests \
-             in flight ({}). `/v1/check`, forward-auth, any other path and Envoy's rate limit \
-             service see no end of a request: they skip these limits",
-            in_flight.join(", ")
-        ));
-    }
 }

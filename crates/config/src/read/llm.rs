@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use sluice_core::{Cost, PathPattern, Policy};
+use sluice_core::{Cost, PathPattern};
 use sluice_llm::{Hold, Vendor};
 
 use crate::{
     error::Refused,
-    reader::{Field, Table},
+    reader::{Field, Place, Table},
     settings::{LlmModel, LlmRoute, LlmSettings},
 };
 
@@ -72,7 +72,18 @@ fn tokens(field: &Field<'_>) -> Result<u64, Refused> {
 }
 
 fn routes(field: &Field<'_>) -> Result<Vec<LlmRoute>, Refused> {
-    let routes = field.items(|item| item.table(route))?;
+    let mut seen: Vec<(LlmRoute, Place)> = Vec::new();
+    let routes = field.items(|item| {
+        let (place, route) = (item.place(), item.table(route)?);
+        match seen.iter().find(|(first, _)| *first == route) {
+            Some((_, first)) => item.warn(format_args!(
+                "has no effect: {} ({}) is the same route. Remove one of them",
+                first.path, first.origin
+            )),
+            None => seen.push((route.clone(), place)),
+        }
+        Ok(route)
+    })?;
     match routes.len() {
         0 => Err(field.refuse(
             "names no route: write `{ path: /v1/chat/completions, speaks: openai }`, or remove \
@@ -136,22 +147,4 @@ fn size(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| {
         format!("`{text}` is not a possible size: write a whole number from `1KiB` to `64MiB`")
     })
-}
-
-/// Warns of limits that count what nothing reports, unless `llm` does.
-pub(super) fn warn_of_unmetered(root: &Table<'_>, policy: &Policy) {
-    let metered: Vec<String> = policy
-        .limits()
-        .iter()
-        .filter(|limit| limit.metering().is_some())
-        .map(|limit| format!("`{}`", limit.name()))
-        .collect();
-    if !metered.is_empty() {
-        root.field("limits").warn(format_args!(
-            "no `llm.routes` fill the limits that count tokens or money ({}): only `/v1/reserve` \
-             takes from them. `/v1/check`, forward-auth and Envoy's rate limit service see no end \
-             of a request: they look, and deny only while such a bucket is in debt",
-            metered.join(", ")
-        ));
-    }
 }

@@ -94,12 +94,17 @@ fn weights_of(field: &Field<'_>, counts: Option<Counts>) -> Result<TokenWeights,
         }
         let of_input = input.1?.unwrap_or(counted.input);
         // What the cache holds is input too.
-        Ok(TokenWeights {
+        let weights = TokenWeights {
             input: of_input,
             cached_input: cached_input.1?.unwrap_or(of_input),
             cache_write: cache_write.1?.unwrap_or(of_input),
             output: output.1?.unwrap_or(counted.output),
-        })
+        };
+        let nothing = TokenWeights { input: 0, cached_input: 0, cache_write: 0, output: 0 };
+        if weights == nothing {
+            field.warn("every weight is 0, so that the limit counts nothing and denies nothing");
+        }
+        Ok(weights)
     })
 }
 

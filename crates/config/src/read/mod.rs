@@ -25,6 +25,7 @@ mod start_file;
 mod store;
 mod tiers;
 mod tls;
+mod uncounted;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -104,6 +105,10 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             members: clients_or.map(Members::by).unwrap_or_default(),
         };
         let policy = policy::read(root, field, others, files);
+        let (policy, written) = match policy {
+            Ok((policy, written)) => (Ok(policy), written),
+            Err(refused) => (Err(refused), Vec::new()),
+        };
         let preflights = root.field("preflights");
         let preflights = preflights.choice(&[("exempt", false), ("limited", true)]);
         let rls = root.field("rls").optional(|rls| rls::read(rls, files));
@@ -115,17 +120,18 @@ pub(super) fn settings(field: &Field<'_>, files: &Files) -> Result<Settings, Ref
             );
         }
         let llm = llm::read(&root.field("llm"), gateway.as_ref().ok().map(Option::is_some));
-        if let (Ok(None), Ok(policy)) = (&llm, &policy) {
-            llm::warn_of_unmetered(root, policy);
-        }
-        if let (Ok(None), Ok(policy)) = (&gateway, &policy) {
-            limits::warn_of_unfollowed(root, policy);
-        }
         let admin = admin::read(&root.field("admin"), listen.as_ref().ok(), files);
         let access = access::read(&root.field("access"), files);
         let metrics = metrics::read(&root.field("metrics"), policy.as_ref().ok());
         let slos = slos::read(&root.field("slos"));
         let costs = costs::read(&root.field("costs"));
+        uncounted::warn(
+            field,
+            &written,
+            gateway.as_ref().ok().map(Option::is_some),
+            llm.as_ref().ok().map(Option::as_ref),
+            costs.as_ref().ok().map(|costs| &costs.prices),
+        );
         let log = log::read(&root.field("log"));
         let [shutdown_delay, shutdown_grace] = ["shutdown_delay", "shutdown_grace"].map(|name| {
             let field = root.field(name);

@@ -11,6 +11,7 @@ use super::{
     numbers::{self, BURST, Scope},
     places::Places,
     tiers::{self, Members},
+    uncounted::WrittenLimit,
 };
 use crate::{
     error::Refused,
@@ -30,13 +31,14 @@ pub(super) struct OtherSections {
     pub(super) members: Members,
 }
 
-/// Reads the sections of `table` that make a policy, and compiles it.
+/// Reads the sections of `table` that make a policy, and compiles it. Returns the general limits
+/// too, as they are written.
 pub(super) fn read(
     table: &Table<'_>,
     root: &Field<'_>,
     others: OtherSections,
     files: &Files,
-) -> Result<Policy, Refused> {
+) -> Result<(Policy, Vec<WrittenLimit>), Refused> {
     let OtherSections { on_store_failure, tagger, ipv6_prefix, members } = others;
     let mut places = Places::default();
     let defaults = table.field("defaults");
@@ -50,15 +52,17 @@ pub(super) fn read(
     builder.exempt = exempt(&table.field("exempt"), &mut places);
     builder.tiers =
         tiers::read(&table.field("tiers"), on_store_failure, files, &members, &mut places);
-    builder.limits = limits::read(&table.field("limits"), on_store_failure, &mut places);
+    let (rules, written) = limits::read(&table.field("limits"), on_store_failure, &mut places);
+    builder.limits = rules;
     if let (Some(header), true) = (&members.tier_header, builder.tiers.is_empty()) {
         root.warn_at(header, "has no effect: there are no tiers");
     }
     builder.warnings().iter().for_each(|warning| places.warn(root, warning));
-    builder.build().map_err(|errors| {
+    let policy = builder.build().map_err(|errors| {
         let refused = errors.iter().fold(None, |_, error| Some(places.refuse(root, error)));
         refused.unwrap_or_else(|| root.refuse(errors))
-    })
+    })?;
+    Ok((policy, written))
 }
 
 fn exempt(field: &Field<'_>, places: &mut Places) -> Vec<String> {

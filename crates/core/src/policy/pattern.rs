@@ -100,6 +100,18 @@ impl PathPattern {
         Self { segments: segments.collect() }
     }
 
+    /// Returns whether there are paths that both patterns match.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        overlap(&self.segments, &other.segments)
+    }
+
+    /// Returns whether it is the path of requests: one without `*` and names.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)))
+    }
+
     /// Returns whether the pattern matches the whole of `path`, which is in normal form.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
@@ -169,6 +181,35 @@ impl Segment {
             Self::Any => "**",
         }
     }
+}
+
+/// Returns whether there are segments that both of these match.
+fn overlap(one: &[Segment], other: &[Segment]) -> bool {
+    // Whether what is left of both overlaps, by how many segments are left of `other`: the row of
+    // each segment of `one` follows from the row of the next one.
+    let mut next = Vec::new();
+    for left in (0..=one.len()).rev() {
+        let mut row = vec![false; other.len() + 1];
+        for right in (0..=other.len()).rev() {
+            let without_other = || row.get(right + 1).copied().unwrap_or_default();
+            let without_one = || next.get(right).copied().unwrap_or_default();
+            let without_both = || next.get(right + 1).copied().unwrap_or_default();
+            row[right] = match (one.get(left), other.get(right)) {
+                (None, None) => true,
+                (Some(Segment::Any), Some(_)) => without_one() || without_other(),
+                (Some(_), Some(Segment::Any)) => without_other() || without_one(),
+                (Some(Segment::Any), None) => without_one(),
+                (None, Some(Segment::Any)) => without_other(),
+                (Some(Segment::Literal(one)), Some(Segment::Literal(other))) => {
+                    one == other && without_both()
+                }
+                (Some(_), Some(_)) => without_both(),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+        }
+        next = row;
+    }
+    next.first().copied().unwrap_or_default()
 }
 
 /// The pattern of an endpoint.
@@ -288,6 +329,29 @@ mod tests {
     }
 
     #[test]
+    fn patterns_overlap_if_one_path_matches_both() {
+        for (one, other, expected) in [
+            ("/a", "/a", true),
+            ("/a", "/b", false),
+            ("/a", "/a/b", false),
+            ("/", "/**", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/b/**", false),
+            ("/a/*", "/{id}/b", true),
+            ("/a/*", "/*/*/c", false),
+            ("/**/c", "/a/**", true),
+            ("/**/c", "/a/b", false),
+            ("/**/b/*", "/a/**/c/d", false),
+            ("/**/b/*", "/a/**/d", true),
+            ("/**/**", "/a", true),
+        ] {
+            let parsed = [one, other].map(|pattern| PathPattern::parse(pattern).unwrap());
+            assert_eq!(parsed[0].overlaps(&parsed[1]), expected, "{one} {other}");
+            assert_eq!(parsed[1].overlaps(&parsed[0]), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
     fn what_is_no_pattern_says_what_would_be() {
         for (pattern, expected) in [
             ("a", "`a` matches no path: a path starts with `/`"),
@@ -396,6 +460,17 @@ mod tests {
             path in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..8),
         ) {
             prop_assert_eq!(matches(&joined(&pattern), &joined(&path)), oracle(&pattern, &path));
+        }
+
+        #[test]
+        fn patterns_of_one_path_overlap(
+            path in prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..5),
+            one in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**"]), 0..5),
+            other in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**"]), 0..5),
+        ) {
+            let both_match = oracle(&one, &path) && oracle(&other, &path);
+            let parsed = [&one, &other].map(|one| PathPattern::parse(&joined(one)).unwrap());
+            prop_assert!(!both_match || parsed[0].overlaps(&parsed[1]));
         }
     }
 }
