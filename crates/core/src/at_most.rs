@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     cost::Cost,
-    refill_rate::{MAX_PERIOD, parse_count, parse_period},
+    refill_rate::{MAX_PERIOD, parse_count, parse_period, shown_count, shown_period},
 };
 
 /// How many slices a period has.
@@ -41,15 +41,16 @@ pub enum AtMostError {
     #[error("at most 0 tokens would admit nothing: use at least 1, or take the endpoint down")]
     Zero,
     /// There are more tokens than [`Cost::MAX`].
-    #[error("{tokens} tokens per period are too many: at most {}", Cost::MAX)]
+    #[error("{} tokens per period are too many: at most {}", shown_count(*.tokens), Cost::MAX)]
     TooMany {
         /// The tokens that were given.
         tokens: u64,
     },
     /// The period is too short, too long, or not a multiple of 10 microseconds.
     #[error(
-        "a period of {period:?} is not possible: use a multiple of 10 microseconds, from 100 \
-         milliseconds to 366 days"
+        "a period of {} is not possible: use a multiple of 10 microseconds, from 100 milliseconds \
+         to 366 days",
+        shown_period(*.period)
     )]
     Period {
         /// The period that was given.

@@ -6,7 +6,7 @@ use crate::{
     calendar::{Calendar, CalendarUnit},
     cost::Cost,
     hold::Hold,
-    refill_rate::parse_count,
+    refill_rate::{parse_count, shown_count},
 };
 
 /// A number of tokens for each window of a [`Calendar`]. All of them return at once when the next
@@ -38,7 +38,7 @@ pub enum QuotaError {
     #[error("a quota is at least 1 token: to admit nothing, take the endpoint down")]
     Zero,
     /// The quota is more than [`Cost::MAX`].
-    #[error("a quota of {tokens} tokens is too large: at most {}", Cost::MAX)]
+    #[error("a quota of {} tokens is too large: at most {}", shown_count(*.tokens), Cost::MAX)]
     TooLarge {
         /// The tokens that were given.
         tokens: u64,

@@ -35,15 +35,15 @@ pub enum RefillRateError {
     #[error("a rate is at least 1 token per period: to admit nothing, take the endpoint down")]
     Zero,
     /// The rate is more than [`MAX_TOKENS`].
-    #[error("{tokens} tokens per period are too many: at most {MAX_TOKENS}")]
+    #[error("{} tokens per period are too many: at most {MAX_TOKENS}", shown_count(*.tokens))]
     TooFast {
         /// The tokens that were given.
         tokens: u64,
     },
     /// The period is zero, not a whole number of microseconds, or longer than [`MAX_PERIOD`].
     #[error(
-        "a period of {period:?} is not possible: use whole microseconds, from 1 microsecond to 366 \
-         days"
+        "a period of {} is not possible: use whole microseconds, from 1 microsecond to 366 days",
+        shown_period(*.period)
     )]
     Period {
         /// The period that was given.
@@ -189,9 +189,33 @@ impl FromStr for RefillRate {
     }
 }
 
+/// Reads a number; one that is too large for any is [`u64::MAX`], which nothing admits.
 pub(crate) fn parse_count(text: &str) -> Option<u64> {
-    let starts_with_digit = text.starts_with(|first: char| first.is_ascii_digit());
-    starts_with_digit.then(|| text.replace('_', "").parse().ok()).flatten()
+    let digits = text.replace('_', "");
+    let is_number =
+        text.starts_with(|first: char| first.is_ascii_digit()) && is_all_digits(&digits);
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+fn is_all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Writes a number of tokens that is too large, which may be what [`parse_count`] returns for any
+/// larger one.
+pub(crate) fn shown_count(tokens: u64) -> String {
+    if tokens == u64::MAX { format!("{tokens} or more") } else { tokens.to_string() }
+}
+
+/// Writes a period that is not possible, in days if it is as long.
+pub(crate) fn shown_period(period: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = period.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(DAY) && period.subsec_nanos() == 0 {
+        format!("{}d", seconds / DAY)
+    } else {
+        format!("{period:?}")
+    }
 }
 
 /// Reads a span such as `90s`, or a unit.

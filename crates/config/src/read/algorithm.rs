@@ -148,6 +148,9 @@ fn quota_of(
     let day = anchor.optional(|field| field.integer(1..=31));
     let counts_denied = count_denied.or(false, Field::bool);
     let smoothed = smooth.optional(|field| {
+        if !field.is_table() {
+            return Err(field.refuse("must be a table: write `{ rate: 5/second, burst: 10 }`"));
+        }
         field.table(|table| {
             rate_and_burst(&table.field("rate"), &table.field("burst"), counts_money)
         })

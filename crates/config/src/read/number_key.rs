@@ -24,6 +24,10 @@ impl Key {
     /// Those that only general limits have.
     pub(super) const OF_LIMITS: [Self; 3] = [Self::Quota, Self::AtMost, Self::Concurrent];
 
+    /// What other programs call them.
+    const ELSEWHERE: [(&'static [&'static str], Self); 2] =
+        [(&["fixed_window"], Self::Quota), (&["sliding_window"], Self::AtMost)];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
@@ -66,6 +70,10 @@ impl Key {
         let chosen =
             written.optional(|field| field.choice(&Self::ALL.map(|key| (key.algorithm(), key))));
         let fields = Self::ALL.map(|key| (key, limit.field(key.name())));
+        for (words, key) in Self::ELSEWHERE {
+            let remedy = |_: &str| format!("unknown key: did you mean `{}`?", key.example());
+            limit.refuse_elsewhere(words, remedy)?;
+        }
         let mut present = fields.iter().filter(|(_, field)| field.is_present());
         let Some((first, _)) = present.next() else {
             let [(_, rate), (_, quota), (_, at_most), (_, concurrent)] = &fields;
