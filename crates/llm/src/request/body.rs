@@ -37,6 +37,7 @@ pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Facts, RequestError> {
         .and_then(|()| json.end());
     match (reader.error, outcome) {
         (Some(error), _) => Err(error),
+        (None, Err(_)) if body.trim_ascii().is_empty() => Err(RequestError::Empty),
         (None, Err(error)) => Err(RequestError::of_json(&error)),
         (None, Ok(())) => Ok(reader.facts),
     }

@@ -7,6 +7,9 @@ use crate::number::{MOST, NotACount};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
+    /// The body has no byte, or only blanks.
+    #[error("the body is empty: send a JSON object")]
+    Empty,
     /// The body is not JSON.
     #[error("the body is not JSON: see line {line}, column {column}")]
     NotJson {
@@ -56,7 +59,7 @@ impl RequestError {
             Self::Repeated { field } | Self::Type { field, .. } | Self::Count { field, .. } => {
                 Some(field)
             }
-            Self::NotJson { .. } | Self::NotAnObject | Self::TooDeep => None,
+            Self::Empty | Self::NotJson { .. } | Self::NotAnObject | Self::TooDeep => None,
         }
     }
 
