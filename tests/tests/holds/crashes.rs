@@ -1,7 +1,8 @@
 //! What becomes of a hold when a process ends between its reservation and its settlement.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sluice_testkit::{RedisServer, eventually, eventually_async};
 use sluice_tests::{
     fleet::{Fleet, LONG_TIMEOUT},
@@ -44,6 +45,49 @@ async fn what_a_killed_replica_has_reserved_stays_taken_and_heals() {
         if left == (Vec::new(), Vec::new()) { Ok(()) } else { Err(format!("{left:?}")) }
     });
     eventually_async("refill has paid it back", async || two.left().await == 1_000).await;
+}
+
+/// Two equal quotas, of which one releases what nobody settles.
+const QUOTAS: &str = "\
+defaults: off
+endpoints: {}
+limits:
+  - { name: releasing, counts: total_tokens, quota: 1000/year, hold_for: 1s, unsettled: release }
+  - { name: charging, counts: total_tokens, quota: 1000/year, hold_for: 1s, unsettled: charge }
+";
+
+/// Returns what `alice` has left of the quota that releases, and of the other one.
+async fn left_of_both(desk: &mut Desk) -> [u64; 2] {
+    let looked = desk.0.post("/v1/check", &json!({ "client": "alice", "cost": 0 })).await;
+    let body = looked.json();
+    let limits = body["limits"].as_array().unwrap_or_else(|| panic!("{looked}"));
+    ["releasing", "charging"].map(|name| {
+        let limit = limits.iter().find(|limit| limit["name"] == name);
+        limit.and_then(|limit| limit["remaining"].as_u64()).unwrap_or_else(|| panic!("{looked}"))
+    })
+}
+
+#[tokio::test]
+async fn what_a_killed_replica_has_reserved_returns_to_a_quota_that_releases() {
+    let limits = with_secret("a secret of the fleet", QUOTAS);
+    let fleet = Fleet::start(2, RedisServer::start(), LONG_TIMEOUT, &limits);
+    fleet.wait_for_each_other().await;
+    let [mut one, mut two] = [0, 1].map(|index| Desk::of(fleet.addresses()[index]));
+    let before = Instant::now();
+    let held = one.reserve(600).await;
+    fleet.replicas[0].sigkill();
+    let left = left_of_both(&mut two).await;
+    // It is held for a second at least.
+    if before.elapsed() < Duration::from_secs(1) {
+        assert_eq!(left, [400, 400]);
+    }
+    // And for two at most, from when it was taken.
+    tokio::time::sleep(Duration::from_millis(2_100).saturating_sub(before.elapsed())).await;
+    assert_eq!(left_of_both(&mut two).await, [1_000, 400]);
+    eventually("the record is gone", || keys(&fleet.redis).1.is_empty());
+    // What comes in the end all the same is charged, of the other quota what was used more.
+    assert_eq!(two.settled(&held, 300).await, "late");
+    assert_eq!(left_of_both(&mut two).await, [700, 400]);
 }
 
 #[tokio::test]
