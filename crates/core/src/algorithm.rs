@@ -62,6 +62,13 @@ impl Algorithm {
         }
     }
 
+    /// Returns whether it is a quota that counts what is held apart from what is used, and
+    /// [releases](Quota::releasing) what is not settled.
+    #[must_use]
+    pub fn counts_apart(&self) -> bool {
+        matches!(self, Self::Quota(quota) if quota.releases_after().is_some())
+    }
+
     /// Returns the most tokens that can be taken at once: the burst, the quota, the tokens of a
     /// period, or the slots. A greater cost is never admitted.
     #[must_use]

@@ -153,8 +153,8 @@ impl<'a> Settled<'a> {
         of_each!(self, bucket => bucket.take(cost));
     }
 
-    /// Takes `cost` for a hold. A quota that [releases](crate::Quota::releasing) what is not settled
-    /// counts it apart.
+    /// Takes `cost` for a hold. A quota that [releases](crate::Quota::releasing) what is not
+    /// settled counts it apart.
     pub fn hold(&mut self, cost: u64) {
         match self {
             Self::Window(window) => window.hold(cost),

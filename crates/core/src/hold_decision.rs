@@ -98,8 +98,8 @@ impl Check {
     }
 
     /// Ends what is held apart `since` then, charges, and gives back: the latter only if it
-    /// `may_return`. Nor does a hold end else, as a settlement that can be repeated would end others
-    /// in its place.
+    /// `may_return`. Nor does a hold end else, as a settlement that can be repeated would end
+    /// others in its place.
     fn correct(
         &self,
         buckets: &mut [Bucket],
@@ -147,8 +147,8 @@ impl Check {
         Decision::new(allowed, verdicts, now, source)
     }
 
-    /// Brings the bucket of one part up to date, and lets `correct` change it, which says whether it
-    /// did, and whether the part is admitted.
+    /// Brings the bucket of one part up to date, and lets `correct` change it, which says whether
+    /// it did, and whether the part is admitted.
     fn settle_part(
         &self,
         part: &Part,

@@ -57,8 +57,8 @@ impl Part {
     }
 
     /// Returns the part of an extension, which takes its cost beyond what is `held`; or of the
-    /// settlement of what a quota [counts apart](crate::Quota::releasing), where the cost is what is
-    /// used beyond what is not counted so.
+    /// settlement of what a quota [counts apart](crate::Quota::releasing), where the cost is what
+    /// is used beyond what is not counted so.
     #[must_use]
     pub fn holding(self, held: Cost) -> Self {
         Self { earlier: Earlier::Held(held), ..self }
@@ -166,7 +166,7 @@ impl Part {
     /// ([`Quota::releasing`](crate::Quota::releasing)).
     #[must_use]
     pub fn counts_apart(&self) -> bool {
-        matches!(self.limit.algorithm(), Algorithm::Quota(quota) if quota.releases_after().is_some())
+        self.limit.algorithm().counts_apart()
     }
 
     /// Returns which bucket the part takes from.

@@ -79,8 +79,8 @@ impl Quota {
     }
 
     /// Returns the quota as one that counts what a [hold](crate::Hold) has reserved apart from what
-    /// is used, and has it back `hold_for` to twice that after it was reserved if nobody has settled
-    /// it by then. Else that stays used until the window ends.
+    /// is used, and has it back `hold_for` to twice that after it was reserved if nobody has
+    /// settled it by then. Else that stays used until the window ends.
     ///
     /// What is settled later is used all the same, so it may be more than the quota.
     ///

@@ -1,7 +1,7 @@
 //! The state of a quota and its arithmetic. `lua/check.lua` is checked against this file.
 //!
-//! The state is when the window ends, and how much of the quota is used in it. A quota that releases
-//! what is not settled counts what is held apart from that, for a time (`ledger.rs`).
+//! The state is when the window ends, and how much of the quota is used in it. A quota that
+//! releases what is not settled counts what is held apart from that, for a time (`ledger.rs`).
 
 use std::time::Duration;
 
@@ -180,8 +180,8 @@ impl Window {
         SettledWindow { window, quota, starts_at, now, repaired: moved || followed }
     }
 
-    /// Brings what is held up to date for `quota` at `now`. Returns also whether the state has to be
-    /// written.
+    /// Brings what is held up to date for `quota` at `now`. Returns also whether the state has to
+    /// be written.
     ///
     /// What is held still, and was when the quota would have released it, is used.
     fn following(self, quota: &Quota, now: Timestamp) -> (Self, bool) {

@@ -26,7 +26,12 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let pauses = prop_oneof![4 => 0..20_000_000_i64, 2 => 0..TERM_US * 2, 1 => 0..HOUR_US, 1 => 0..HOUR_US * 30];
+    let pauses = prop_oneof![
+        4 => 0..20_000_000_i64,
+        2 => 0..TERM_US * 2,
+        1 => 0..HOUR_US,
+        1 => 0..HOUR_US * 30,
+    ];
     let which = any::<prop::sample::Index>;
     let step = prop_oneof![
         3 => pauses.prop_map(Step::Pause),

@@ -1,5 +1,5 @@
-//! Warns of limits that are possible and count nothing: that meter what nothing reports, or requests
-//! in flight that nothing follows.
+//! Warns of limits that are possible and count nothing: that meter what nothing reports, or
+//! requests in flight that nothing follows.
 
 use sluice_core::{Algorithm, Counts, Mode, PathPattern, Prices, Rule};
 

@@ -216,7 +216,7 @@ impl ReservedPart {
     /// Returns whether the limit is a quota that counts what is held apart.
     #[must_use]
     pub fn counts_apart(&self) -> bool {
-        matches!(self.limit.algorithm(), Algorithm::Quota(quota) if quota.releases_after().is_some())
+        self.limit.algorithm().counts_apart()
     }
 
     fn bucket(&self) -> BucketId {

@@ -367,8 +367,8 @@ impl BucketSlots {
     }
 }
 
-/// Returns whether the limit cuts a request off whose slot is lost. One in shadow mode never touches
-/// a request.
+/// Returns whether the limit cuts a request off whose slot is lost. One in shadow mode never
+/// touches a request.
 pub(super) fn cuts(limit: &Limit) -> bool {
     limit.denies() && concurrent(limit).on_lost() == OnLost::Cut
 }
