@@ -133,3 +133,48 @@ limits:
     assert_eq!(report["limits"][2]["cost"], 0);
     assert_eq!(report["limits"][0].get("counts"), None);
 }
+
+#[test]
+fn explain_names_the_route_to_a_model_and_meters_the_request() {
+    let models = "\
+gateway: { upstream: \"https://api.openai.com\" }
+llm: { routes: [{ path: /v1/**, speaks: openai }] }
+limits:
+  - { name: tokens, counts: total_tokens, rate: 9/minute, burst: 7 }
+  - { name: in-flight, concurrent: 2 }
+";
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["explain", "--client", "a"][..], arguments].concat();
+        CommandLine::new(&arguments).file("sluice.yaml", models).run()
+    };
+    let shown = explain(&["POST", "/v1/chat/completions"]).out;
+    for line in [
+        "  model     the route /v1/** (openai): what the request uses is metered",
+        "    counts  total_tokens, held for 5m",
+        "    cost    what the request is estimated to use, then what it used",
+        "    concurrent 2, each kept for 1m unless it is renewed",
+    ] {
+        assert!(shown.lines().any(|known| known == line), "{line}\n{shown}");
+    }
+    let report = json_of(&explain(&["POST", "/v1/chat/completions", "--json"]));
+    assert_eq!(report["model_route"]["path"], "/v1/**", "{report}");
+    assert_eq!(report["limits"][2]["concurrent"], 2, "{report}");
+    let listed = explain(&["GET", "/v1/models"]).out;
+    assert!(listed.contains("a check only looks") && !listed.contains("model  "), "{listed}");
+}
+
+#[test]
+fn explain_says_that_requests_in_flight_are_not_counted_without_a_gateway() {
+    let limits = "limits: [{ name: in-flight, concurrent: 2 }]";
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["explain", "GET", "/", "--client", "a"][..], arguments].concat();
+        CommandLine::new(&arguments).file("sluice.yaml", limits).run()
+    };
+    let shown = explain(&[]).out;
+    let line = "  in-flight  without a `gateway`, nothing sees the end of the request: only \
+                /v1/reserve takes from it";
+    assert!(shown.lines().any(|known| known == line), "{shown}");
+    let report = json_of(&explain(&["--json"]));
+    assert_eq!(names(&report["limits"]), ["default"]);
+    assert_eq!(report["other_limits"][0]["reason"], "not_followed");
+}

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 use sluice_config::{StoreSettings, StoreUrl};
-use sluice_core::{Part, Rate};
+use sluice_core::{Algorithm, Part, Rate};
 
 use crate::cli::words;
 
@@ -17,7 +17,7 @@ use crate::cli::words;
 pub(super) struct Terms {
     /// The numbers under their key: `rate`, `quota`, `at_most` or `concurrent`.
     #[serde(flatten)]
-    numbers: BTreeMap<&'static str, String>,
+    numbers: BTreeMap<&'static str, Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u64>,
     /// For how long a slot is kept that is not renewed.
@@ -30,6 +30,9 @@ pub(super) struct Terms {
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<String>,
     cost: u64,
+    /// Whether it counts what the request uses, which is metered.
+    #[serde(skip)]
+    is_metered: bool,
     #[serde(skip)]
     shown_burst: Option<String>,
     /// Whether the cost is above what the limit ever admits.
@@ -37,6 +40,15 @@ pub(super) struct Terms {
     mode: &'static str,
     precision: &'static str,
     on_store_failure: &'static str,
+}
+
+/// The numbers of a limit.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Numbers {
+    /// Of slots.
+    Whole(u32),
+    Text(String),
 }
 
 /// Where the state of a limit is.
@@ -62,7 +74,10 @@ impl Terms {
         let limit = &part.limit;
         let (algorithm, metering) = (limit.algorithm(), limit.metering());
         let burst = algorithm.rate().map(Rate::burst);
-        let numbers = words::numbers(algorithm, metering);
+        let numbers = match algorithm {
+            Algorithm::Concurrent(concurrent) => Numbers::Whole(concurrent.slots()),
+            algorithm => Numbers::Text(words::numbers(algorithm, metering)),
+        };
         let cost = part.cost.tokens();
         Self {
             numbers: BTreeMap::from([(words::key(algorithm), numbers)]),
@@ -71,12 +86,18 @@ impl Terms {
             count_denied: words::counts_denied(algorithm),
             counts: words::counts(metering),
             cost,
+            is_metered: false,
             shown_burst: burst.map(|burst| words::amount(burst, metering)),
             never: cost > algorithm.capacity(),
             mode: words::mode(limit.mode()),
             precision: words::precision(limit.precision()),
             on_store_failure: words::on_store_failure(limit.on_store_failure()),
         }
+    }
+
+    /// Says that what the request uses is metered.
+    pub(super) fn meter(&mut self) {
+        self.is_metered = self.counts.is_some();
     }
 
     /// Writes one line for each; `of_cost` follows the cost.
@@ -96,9 +117,14 @@ impl Terms {
         }
         writeln!(out)?;
         if let Some(counts) = &self.counts {
-            writeln!(out, "    counts  {counts}; a check only looks")?;
+            let effect = if self.is_metered { "" } else { "; a check only looks" };
+            writeln!(out, "    counts  {counts}{effect}")?;
         }
-        write!(out, "    cost    {cost}{of_cost}")?;
+        if self.is_metered {
+            write!(out, "    cost    what the request is estimated to use, then what it used")?;
+        } else {
+            write!(out, "    cost    {cost}{of_cost}")?;
+        }
         if self.never {
             write!(out, ", which is more than the limit ever admits")?;
         }
@@ -111,6 +137,15 @@ impl Terms {
             out,
             "    mode    {mode}; precision {precision}; while the store is away: {on_store_failure}"
         )
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
     }
 }
 

@@ -34,8 +34,18 @@ pub(super) struct Report {
     pub(super) exempt: Option<String>,
     pub(super) off: Option<String>,
     pub(super) unverified: Option<String>,
+    /// The route to a model that the request takes, so that what it uses is metered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model_route: Option<ModelRoute>,
     pub(super) limits: Vec<Applying>,
     pub(super) other_limits: Vec<NotApplying>,
+}
+
+/// A route to a model.
+#[derive(Serialize)]
+pub(super) struct ModelRoute {
+    pub(super) path: String,
+    pub(super) speaks: &'static str,
 }
 
 /// Who sends the request.
@@ -102,6 +112,7 @@ impl Report {
                 .unverified
                 .filter(|_| !explained.is_listed && request.cost.tokens() > 0)
                 .map(|rate| rate.to_string()),
+            model_route: None,
             limits: Vec::new(),
             other_limits: Vec::new(),
         };
@@ -122,6 +133,14 @@ impl Report {
             report.unverified = None;
         }
         Ok(report)
+    }
+
+    /// Says that the request takes this route to a model.
+    pub(super) fn with_model_route(mut self, route: Option<ModelRoute>) -> Self {
+        if route.is_some() {
+            self.limits.iter_mut().for_each(|limit| limit.terms.meter());
+        }
+        Self { model_route: route, ..self }
     }
 
     /// Returns the report as JSON.
@@ -203,7 +222,9 @@ fn because(obstacle: &Obstacle, kind: &LimitKind) -> String {
             },
             LimitKind::Default | LimitKind::Endpoint => "there is no client".to_owned(),
         },
-        Obstacle::NotFollowed => "nothing sees the end of the request".to_owned(),
+        Obstacle::NotFollowed => "without a `gateway`, nothing sees the end of the request: only \
+                                  /v1/reserve takes from it"
+            .to_owned(),
         Obstacle::Unreadable(error) => format!("it is in shadow mode, and: {error}"),
         _ => "another reason".to_owned(),
     }

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, Method};
 use sluice::{Client, Cost, Limiter, Request, RequestError, identify::Headers};
 use sluice_config::Settings;
+use sluice_core::NormalPath;
 
 use super::{
     limit::keys_prefix,
-    report::{Report, Subject},
+    report::{ModelRoute, Report, Subject},
 };
 use crate::{
     cli::request_flags::{self, RequestFlags},
@@ -27,11 +28,21 @@ pub(super) fn explain(
 ) -> Result<Report, RequestError> {
     let RequestFlags { client, ip, headers, tier, cost } = flags;
     let headers = request_flags::headers(headers);
-    let described = Described { method, path, tier: tier.as_deref(), cost: *cost };
-    match client {
+    let is_followed = settings.gateway.is_some();
+    let described = Described { method, path, tier: tier.as_deref(), cost: *cost, is_followed };
+    let route = model_route(method, path, &settings);
+    let report = match client {
         Some(name) => described.by_name(name, *ip, &Headers::new(&headers), &settings),
         None => described.by_head(*ip, &headers, settings),
-    }
+    }?;
+    Ok(report.with_model_route(route))
+}
+
+/// Returns the route to a model that the request takes, if any.
+fn model_route(method: &Method, path: &str, settings: &Settings) -> Option<ModelRoute> {
+    let llm = settings.llm.as_ref().filter(|_| *method == Method::POST)?;
+    let (route, _call) = llm.call(&NormalPath::parse(path).ok()?)?;
+    Some(ModelRoute { path: route.path.to_string(), speaks: route.speaks.as_str() })
 }
 
 /// The request, but for its client.
@@ -41,6 +52,8 @@ struct Described<'a> {
     path: &'a str,
     tier: Option<&'a str>,
     cost: Option<Cost>,
+    /// Whether the gateway sees the end of the request.
+    is_followed: bool,
 }
 
 impl Described<'_> {
@@ -80,13 +93,13 @@ impl Described<'_> {
         Report::of(&policy, keys_prefix(&store), &self.complete(request), subject)
     }
 
-    /// Adds what flags say about the request. It is one whose end is seen, as by the gateway, so
-    /// that limits on requests in flight are explained too.
+    /// Adds what flags say about the request, and whether its end is seen: else limits on requests
+    /// in flight do not apply.
     fn complete<'r>(self, request: Request<'r>) -> Request<'r>
     where
         Self: 'r,
     {
-        let mut request = request.followed();
+        let mut request = if self.is_followed { request.followed() } else { request };
         if let Some(tier) = self.tier {
             request = request.with_tier(tier);
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::report::{Applying, NotApplying, Report};
+use super::report::{Applying, ModelRoute, NotApplying, Report};
 use crate::cli::printable::printable;
 
 /// Writes `report`.
@@ -38,6 +38,13 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "            {ignored}, which the request names, is ignored: {why}")?;
     }
     writeln!(out, "  endpoint  {}", report.endpoint)?;
+    if let Some(ModelRoute { path, speaks }) = &report.model_route {
+        writeln!(
+            out,
+            "  model     the route {} ({speaks}): what the request uses is metered",
+            printable(path)
+        )?;
+    }
     if let Some(rate) = &report.unverified {
         writeln!(
             out,
