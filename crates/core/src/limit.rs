@@ -2,7 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{algorithm::Algorithm, bucket_id::LimitKey, counts::Metering, rate::Rate};
+use crate::{
+    algorithm::Algorithm,
+    bucket_id::LimitKey,
+    counts::{Counts, Metering},
+    money::MicroUnits,
+    rate::Rate,
+};
 
 /// A named rule: its rate, and how it is enforced. All checks under a limit share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +192,44 @@ impl Limit {
         self.algorithm.rate()
     }
 
+    /// Returns whether the limit counts money, so that a token of its buckets is a micro-unit.
+    #[must_use]
+    pub fn counts_money(&self) -> bool {
+        self.metering.is_some_and(|metering| metering.counts == Counts::Money)
+    }
+
+    /// Returns a number of tokens as people read it: money in units of the currency.
+    #[must_use]
+    pub fn amount(&self, tokens: u64) -> String {
+        if self.counts_money() {
+            MicroUnits::new(tokens).units().to_string()
+        } else {
+            tokens.to_string()
+        }
+    }
+
+    /// Returns what the limit admits as it is written: money in units of the currency.
+    fn terms(&self) -> String {
+        let written = self.algorithm.to_string();
+        if !self.counts_money() {
+            return written;
+        }
+        let after = |start: &str, tokens: u64| {
+            let rest = written.strip_prefix(&format!("{start}{tokens}")).unwrap_or_default();
+            format!("{start}{}{rest}", self.amount(tokens))
+        };
+        match &self.algorithm {
+            Algorithm::TokenBucket(rate) => {
+                let text = after("", rate.refill_rate().tokens());
+                let period = text.strip_suffix(&rate.burst().to_string()).unwrap_or(&text);
+                format!("{period}{}", self.amount(rate.burst()))
+            }
+            Algorithm::Quota(quota) => after("", quota.tokens()),
+            Algorithm::AtMost(at_most) => after("at most ", at_most.tokens()),
+            Algorithm::Concurrent(_) => written,
+        }
+    }
+
     /// Returns whether a lack of tokens denies the request.
     #[must_use]
     pub fn denies(&self) -> bool {
@@ -195,7 +239,7 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.algorithm)
+        write!(f, "{} ({})", self.name, self.terms())
     }
 }
 
@@ -217,6 +261,25 @@ fn key_of(name: &str, algorithm: &Algorithm) -> LimitKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn money_is_shown_in_units_of_the_currency() {
+        let shown = |algorithm: Algorithm, counts: Counts| {
+            let limit = named("x").unwrap().with_algorithm(algorithm);
+            limit.with_metering(Some(Metering::new(counts))).to_string()
+        };
+        let rate = |text: &str, burst| {
+            Algorithm::TokenBucket(Rate::new(text.parse().unwrap(), burst).unwrap())
+        };
+        let money = |algorithm| shown(algorithm, Counts::Money);
+        assert_eq!(money(rate("2500000/day", 10_000)), "x (2.5/day, burst 0.01)");
+        assert_eq!(money(rate("1500000 per 90s", 1_500_000)), "x (1.5 per 90s, burst 1.5)");
+        let quota = Algorithm::Quota("1_000_000/month".parse().unwrap());
+        assert_eq!(money(quota.clone()), "x (1/month)");
+        assert_eq!(shown(quota, Counts::TOTAL_TOKENS), "x (1000000/month)");
+        let at_most = Algorithm::AtMost("10012 per 60s".parse().unwrap());
+        assert_eq!(money(at_most), "x (at most 0.010012 per 60s)");
+    }
 
     fn named(name: &str) -> Result<Limit, LimitNameError> {
         Limit::new(

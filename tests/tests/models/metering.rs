@@ -137,8 +137,12 @@ async fn the_documents_metrics_and_costs_are_filled() {
     let refused = setting.ask(CHAT, &unpriced).await;
     assert_eq!(refused.status, 400, "{refused}");
     assert_eq!(refused.json()["error"]["param"], "model", "{refused}");
+    assert!(refused.text().contains("this model has no price"), "{refused}");
+    unpriced.as_object_mut().unwrap().remove("model");
+    let refused = setting.ask(CHAT, &unpriced).await;
+    assert!(refused.text().contains("names no model"), "{refused}");
     let refusals = [("reason", "no_price"), ("vendor", "openai")];
-    assert_eq!(setting.count("sluice_llm_requests_refused_total", &refusals).await, 1);
+    assert_eq!(setting.count("sluice_llm_requests_refused_total", &refusals).await, 2);
     assert_eq!(setting.model.requests().len(), 1, "the vendor does not see it");
     // 20,000 millionths hold three requests of 4,500, and 500 and 18 more.
     let mut passed = 0;
@@ -147,4 +151,6 @@ async fn the_documents_metrics_and_costs_are_filled() {
         setting.settles_to(1_500 * (passed as u64 + 1)).await;
     }
     assert_eq!(passed, 3, "limit `money` holds four");
+    let denied = setting.ask(CHAT, &chat(400)).await;
+    assert!(denied.text().contains(" units of the currency, and 0.0"), "{denied}");
 }

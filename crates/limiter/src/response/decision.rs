@@ -33,7 +33,7 @@ use std::{fmt, time::Duration};
 
 use http::StatusCode;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
-use sluice_core::{Decision, Mode, Rate, Retry, Verdict};
+use sluice_core::{Algorithm, Decision, Mode, Rate, Retry, Verdict};
 
 use super::{
     headers::{self, reset_unix_seconds, shown_limit},
@@ -320,17 +320,31 @@ impl fmt::Display for Denial<'_> {
     /// Writes the reason, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { limit, cost, remaining, retry, .. } = self.0;
-        match retry.after_seconds() {
-            Some(seconds) => write!(
+        let (asked, left) = (limit.amount(cost.tokens()), limit.amount(*remaining));
+        let is_in_flight = matches!(limit.algorithm(), Algorithm::Concurrent(_));
+        let Some(seconds) = retry.after_seconds() else {
+            return write!(
                 f,
-                "limit {limit} has {remaining} of the {cost} tokens asked for: \
-                 try again in {seconds} s"
-            ),
-            None => write!(
-                f,
-                "a cost of {cost} is above what limit {limit} can ever hold: ask for less at a time"
-            ),
-        }
+                "a cost of {asked} is above what limit {limit} can ever hold: ask for less at a \
+                 time"
+            );
+        };
+        match cost.tokens() {
+            // What asks for nothing is denied only by a limit that has given more than it has.
+            0 if is_in_flight => write!(f, "limit {limit} has more requests in flight than that"),
+            0 => write!(f, "limit {limit} is in debt, as more was used than it had"),
+            _ if is_in_flight => {
+                write!(f, "limit {limit} has room for {left} of the {asked} requests asked for")
+            }
+            _ if limit.counts_money() => {
+                write!(
+                    f,
+                    "limit {limit} has {left} units of the currency, and {asked} are asked for"
+                )
+            }
+            _ => write!(f, "limit {limit} has {left} of the {asked} tokens asked for"),
+        }?;
+        write!(f, ": try again in {seconds} s")
     }
 }
 
@@ -403,7 +417,9 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::{Value, json};
-    use sluice_core::{Action, Check, Cost, Settled, Source, Timestamp};
+    use sluice_core::{
+        Action, Check, Concurrent, Cost, Counts, Limit, Metering, Settled, Source, Timestamp,
+    };
     use sluice_testkit::decisions::{check_of, limit, tag};
 
     use super::*;
@@ -469,6 +485,69 @@ mod tests {
             ],
         });
         assert_eq!(body(&check.decide(&mut buckets, NOW, Source::Store)), expected);
+    }
+
+    /// Returns why a limit denies that gave `taken`, and is asked for `cost`.
+    fn why_denied(limit: &Arc<Limit>, taken: u64, cost: u64) -> String {
+        let mut bucket = Settled::full(limit.algorithm(), NOW);
+        bucket.take(taken);
+        let mut buckets = [bucket.bucket()];
+        let check = Check::new(Action::Take).with(limit, tag(), Cost::new(cost).unwrap());
+        let decision = check.decide(&mut buckets, NOW, Source::Store);
+        DecisionBody::of(&decision).detail().unwrap()
+    }
+
+    #[test]
+    fn money_is_in_units_of_the_currency_and_slots_are_requests() {
+        let money = (*limit("money", "1000000/day", 1_000_000)).clone();
+        let money = Arc::new(money.with_metering(Some(Metering::new(Counts::Money))));
+        assert_eq!(
+            why_denied(&money, 20_012, 1_000_000),
+            "limit money (1/day, burst 1) has 0.979988 units of the currency, and 1 are asked \
+             for: try again in 1730 s"
+        );
+        let slots = Algorithm::Concurrent(Concurrent::new(2).unwrap());
+        let slots = Arc::new(Limit::new("exports", slots).unwrap());
+        let denied = check_of(Action::Take, &[(&slots, 3)], NOW);
+        assert_eq!(
+            DecisionBody::of(&denied).detail().unwrap(),
+            "a cost of 3 is above what limit exports (2 concurrent) can ever hold: ask for less \
+             at a time"
+        );
+        let verdict = Verdict {
+            limit: slots,
+            cost: Cost::ONE,
+            admitted: false,
+            remaining: 0,
+            reset_in: None,
+            retry: Retry::After(Duration::from_secs(30)),
+        };
+        let denied = Decision::new(false, [verdict], NOW, Source::Store);
+        assert_eq!(
+            DecisionBody::of(&denied).detail().unwrap(),
+            "limit exports (2 concurrent) has room for 0 of the 1 requests asked for: try again \
+             in 30 s"
+        );
+    }
+
+    #[test]
+    fn a_debt_is_called_a_debt() {
+        let tokens = (*limit("tokens", "60/minute", 10)).clone();
+        let tokens = Arc::new(tokens.with_metering(Some(Metering::new(Counts::TOTAL_TOKENS))));
+        let verdict = Verdict {
+            limit: tokens,
+            cost: Cost::NONE,
+            admitted: false,
+            remaining: 0,
+            reset_in: Some(Duration::from_secs(17)),
+            retry: Retry::After(Duration::from_secs(7)),
+        };
+        let denied = Decision::new(false, [verdict], NOW, Source::Store);
+        assert_eq!(
+            DecisionBody::of(&denied).detail().unwrap(),
+            "limit tokens (60/minute, burst 10) is in debt, as more was used than it had: try \
+             again in 7 s"
+        );
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The JSON of reservations.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use sluice::{Cost, MicroUnits, TokenUsage, Usage};
 use sluice_core::Prices;
 use sluice_http::Problem;
@@ -52,6 +55,7 @@ pub(crate) struct ReserveBody<'a> {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     model: Option<Text<'a>>,
     /// What the request will use at most, as far as that can be estimated.
+    #[serde(deserialize_with = "costs")]
     costs: CostsBody,
     /// How long to hold it, as in `90s`; as long as the limits allow by default.
     #[serde(borrow)]
@@ -74,6 +78,7 @@ pub(crate) struct ExtendBody<'a> {
     #[schema(value_type = String)]
     reservation: Text<'a>,
     /// What the request will use in addition.
+    #[serde(deserialize_with = "costs")]
     costs: CostsBody,
 }
 
@@ -87,6 +92,7 @@ pub(crate) struct SettleBody<'a> {
     #[schema(value_type = String)]
     reservation: Text<'a>,
     /// What the request has used in all; nothing gives all back.
+    #[serde(deserialize_with = "costs")]
     costs: CostsBody,
 }
 
@@ -112,8 +118,32 @@ pub(crate) struct CostsBody {
     #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
     output_tokens: Option<CostBody>,
     /// Money, in units of the currency of `costs`; by default what the tokens of the model cost.
-    #[schema(minimum = 0)]
-    cost: Option<f64>,
+    #[schema(value_type = Option<f64>, minimum = 0)]
+    cost: Option<MoneyBody>,
+}
+
+/// An amount of money.
+#[derive(Clone, Copy, Debug)]
+struct MoneyBody(f64);
+
+/// Reads what a request uses from an object alone. serde would also accept an array of the members'
+/// values.
+fn costs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CostsBody, D::Error> {
+    struct CostsVisitor;
+
+    impl<'de> Visitor<'de> for CostsVisitor {
+        type Value = CostsBody;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(r#"an object, as in `{ "input_tokens": 900, "output_tokens": 300 }`"#)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<CostsBody, A::Error> {
+            CostsBody::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+
+    deserializer.deserialize_map(CostsVisitor)
 }
 
 // === impl ReserveBody ===
@@ -219,12 +249,83 @@ impl CostsBody {
             .with_cache(tokens(self.cached_input_tokens), tokens(self.cache_write_tokens))
             .map_err(|error| invalid("costs.input_tokens", error))?;
         let money = match self.cost {
-            Some(cost) => Some(
+            Some(MoneyBody(cost)) => Some(
                 MicroUnits::rounded_up(cost, MAX_MONEY)
                     .map_err(|error| invalid("costs.cost", format_args!("{cost} {error}")))?,
             ),
             None => model.and_then(|model| prices.of_tokens(model, &tokens)),
         };
         Ok(Usage::of_tokens(tokens).with_money(money))
+    }
+}
+
+// === impl MoneyBody ===
+
+impl<'de> Deserialize<'de> for MoneyBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MoneyVisitor;
+
+        impl Visitor<'_> for MoneyVisitor {
+            type Value = MoneyBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, as in 0.02")
+            }
+
+            fn visit_f64<E: de::Error>(self, amount: f64) -> Result<MoneyBody, E> {
+                Ok(MoneyBody(amount))
+            }
+
+            #[expect(clippy::cast_precision_loss, reason = "the largest amount is below 2^53")]
+            fn visit_u64<E: de::Error>(self, amount: u64) -> Result<MoneyBody, E> {
+                Ok(MoneyBody(amount as f64))
+            }
+
+            #[expect(clippy::cast_precision_loss, reason = "no negative amount is accepted")]
+            fn visit_i64<E: de::Error>(self, amount: i64) -> Result<MoneyBody, E> {
+                Ok(MoneyBody(amount as f64))
+            }
+        }
+
+        deserializer.deserialize_f64(MoneyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_http::body;
+
+    use super::*;
+
+    fn wrong(costs: &str) -> String {
+        let text = format!(r#"{{"reservation": "x", "costs": {costs}}}"#);
+        let problem = body::parse::<SettleBody<'_>>(text.as_bytes()).map(|_| ()).unwrap_err();
+        serde_json::to_value(problem.body()).unwrap()["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn costs_are_an_object_and_money_is_a_number() {
+        let object =
+            "expected an object, as in `{ \"input_tokens\": 900, \"output_tokens\": 300 }`";
+        for (costs, expected) in [
+            ("[]", format!("costs: invalid type: sequence, {object}")),
+            ("[0, 5, 0, 0, 5, null]", format!("costs: invalid type: sequence, {object}")),
+            ("7", format!("costs: invalid type: integer `7`, {object}")),
+            (
+                r#"{"cost": "0.02"}"#,
+                "costs.cost: invalid type: string \"0.02\", expected a number, as in 0.02"
+                    .to_owned(),
+            ),
+            (r#"{"input": 1}"#, "costs.input: unknown field `input`, expected one of".to_owned()),
+        ] {
+            let problem = wrong(costs);
+            assert!(problem.starts_with(&expected), "{problem}");
+        }
+        for (cost, expected) in [("2", Some(2.0)), ("0.5", Some(0.5)), ("null", None)] {
+            let text = format!(r#"{{"reservation": "x", "costs": {{"cost": {cost}}}}}"#);
+            let body: SettleBody<'_> = serde_json::from_str(&text).unwrap();
+            assert_eq!(body.costs.cost.map(|MoneyBody(cost)| cost), expected);
+        }
+        assert!(body::parse::<SettleBody<'_>>(br#"{"reservation": "x"}"#).is_err());
     }
 }

@@ -14,7 +14,7 @@ use sluice_http::Problem;
 use sluice_llm::{Counted, Problem as Refused, RateLimit, Refusal, Vendor, rate_limit_headers};
 use sluice_telemetry::ModelVendor;
 
-use super::asked::Unreadable;
+use super::asked::{Asked, Unreadable};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -61,11 +61,22 @@ impl VendorAnswers {
     }
 
     /// Returns the response to a request for which nothing could be held.
-    pub(super) fn not_held(self, error: HoldError, is_read: bool) -> Box<Response> {
+    pub(super) fn not_held(self, error: HoldError, asked: &Asked) -> Box<Response> {
         match error {
             HoldError::Request(error) => self.problem(error.into()),
             HoldError::Store(error) => self.problem(error.into()),
-            HoldError::NotEstimated { limit, .. } if is_read => self.response(
+            HoldError::NotEstimated { limit, .. }
+                if asked.is_read && asked.request.model().is_none() =>
+            {
+                self.response(
+                    &Refused::BadRequest { field: Some("model") },
+                    &format!(
+                        "limit `{limit}` counts money, and the request names no model, so that it \
+                         has no price: send `model`"
+                    ),
+                )
+            }
+            HoldError::NotEstimated { limit, .. } if asked.is_read => self.response(
                 &Refused::BadRequest { field: Some("model") },
                 &format!(
                     "limit `{limit}` counts money, and this model has no price: use another model, \
@@ -170,10 +181,14 @@ fn counted(limit: &Limit) -> Option<Counted> {
 fn why_denied(verdict: &Verdict, retry: Retry) -> String {
     let limit = verdict.limit.name();
     let needs = verdict.limit.metering().map_or_else(String::new, |metering| {
-        let (cost, remaining) = (verdict.cost.tokens(), verdict.remaining);
+        if verdict.cost.tokens() == 0 {
+            return ": it is in debt, as more was used than it had".to_owned();
+        }
+        let [cost, remaining] =
+            [verdict.cost.tokens(), verdict.remaining].map(|tokens| verdict.limit.amount(tokens));
         let unit = match metering.counts {
             Counts::Tokens(_) => "tokens",
-            Counts::Money => "millionths of the currency",
+            Counts::Money => "units of the currency",
         };
         format!(": the request may use {cost} {unit}, and {remaining} remain")
     });

@@ -138,7 +138,7 @@ impl Models {
                 if matches!(error, HoldError::NotEstimated { .. }) {
                     recorder.refused(vendor.label(), ModelRefusal::NoPrice);
                 }
-                return Err(vendor.not_held(error, asked.is_read));
+                return Err(vendor.not_held(error, &asked));
             }
         };
         let decision = hold.decision().clone();
