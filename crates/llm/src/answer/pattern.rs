@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
-
 use super::fields::Field;
 use crate::json::{InValue, Node, Scanner};
 
@@ -25,8 +23,10 @@ const MAX_TRIES: u8 = 8;
 pub(super) struct Pattern {
     /// The event that it is made of; empty before there is one.
     event: Vec<u8>,
-    /// The values of the event that may vary, in their order.
-    values: Vec<Value>,
+    /// The values of the event that vary, in their order.
+    varying: Vec<Value>,
+    /// Those that may vary, and have not done so yet.
+    constant: Vec<Value>,
     /// Whether another event would be a better one.
     is_stale: bool,
     tries: u8,
@@ -38,7 +38,6 @@ struct Value {
     /// Where its content is in the event.
     at: Range<usize>,
     kind: Kind,
-    varies: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +68,7 @@ impl Pattern {
             return None;
         }
         let (mut found, mut from) = (Repeated::default(), 0);
-        for value in self.values.iter().filter(|value| value.varies) {
+        for value in &self.varying {
             let (same, rest) = (&self.event[from..value.at.start], &bytes[found.length..]);
             let Some(rest) = rest.strip_prefix(same) else {
                 self.differs(from, found.length, bytes);
@@ -101,13 +100,14 @@ impl Pattern {
             // More has not come yet.
             return;
         }
-        let is_there = |value: &&mut Value| {
-            !value.varies && (value.at.start..=value.at.end).contains(&(from + same))
+        let is_there = |value: &Value| (value.at.start..=value.at.end).contains(&(from + same));
+        let Some(index) = self.constant.iter().position(is_there) else {
+            self.is_stale = true;
+            return;
         };
-        match self.values.iter_mut().find(is_there) {
-            Some(value) => value.varies = true,
-            None => self.is_stale = true,
-        }
+        let value = self.constant.remove(index);
+        let place = self.varying.partition_point(|other| other.at.start < value.at.start);
+        self.varying.insert(place, value);
     }
 
     /// Makes a pattern of an event, unless there is one that is as good. The event says nothing but
@@ -122,12 +122,14 @@ impl Pattern {
         if values.len() > MAX_VALUES {
             return;
         }
+        let (varying, constant): (Vec<_>, _) =
+            values.into_iter().partition(|value| value.kind == Kind::Text);
         let mut event = event.to_vec();
         // The text itself is of no use, so that none is kept.
-        for value in values.iter().filter(|value| value.kind == Kind::Text) {
+        for value in &varying {
             event[value.at.clone()].fill(b' ');
         }
-        *self = Self { event, values, is_stale: false, tries: self.tries };
+        *self = Self { event, varying, constant, is_stale: false, tries: self.tries };
     }
 }
 
@@ -139,23 +141,21 @@ impl Kind {
             let length = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
             return (length > 0).then_some((length, 0));
         }
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\') || byte.is_ascii_control();
         let (mut length, mut escapes) = (0, 0);
         loop {
-            let special = memchr2(b'"', b'\\', &bytes[length..])?;
-            // The end of a line would end the data.
-            if bytes[length..length + special].iter().any(u8::is_ascii_control) {
-                return None;
+            // Most texts are short.
+            length += bytes[length..].iter().position(is_special)?;
+            match bytes[length] {
+                b'"' => return Some((length, (length - escapes) as u64)),
+                // `\u` is some bytes of text, and not one.
+                b'\\' if !matches!(bytes.get(length + 1)?, b'u' | ..b' ') => {
+                    length += 2;
+                    escapes += 1;
+                }
+                // The end of a line would end the data.
+                _ => return None,
             }
-            length += special;
-            if bytes[length] == b'"' {
-                return Some((length, (length - escapes) as u64));
-            }
-            // `\u` is some bytes of text, and not one.
-            if matches!(bytes.get(length + 1)?, b'u' | ..b' ') {
-                return None;
-            }
-            length += 2;
-            escapes += 1;
         }
     }
 }
@@ -163,23 +163,20 @@ impl Kind {
 /// Returns the values of an event that may vary.
 fn values(event: &[u8], data: Range<usize>, root: &'static Node<Field>) -> Vec<Value> {
     let mut scanner = Scanner::new(root);
-    let (mut values, mut start) = (Vec::new(), None);
-    for at in data {
+    let (mut values, mut start) = (Vec::new(), data.start);
+    let mut rest = &event[data.clone()];
+    while !rest.is_empty() {
         let before = scanner.in_value();
-        scanner.feed(&event[at..=at], &mut ());
-        let now = scanner.in_value();
-        if before == now {
-            continue;
+        rest = scanner.step(rest, &mut ());
+        let at = data.end - rest.len();
+        match (before, scanner.in_value()) {
+            (None, Some(_)) => start = at,
+            (Some(value), None) => {
+                let quote = usize::from(matches!(value, InValue::String(_)));
+                values.extend(Value::new(value, start..at - quote, event));
+            }
+            _ => {}
         }
-        if let (Some(value), Some(start)) = (before, start.take()) {
-            values.extend(Value::new(value, start..at, event));
-        }
-        start = match now {
-            // Its content begins after the quote.
-            Some(InValue::String(_)) => Some(at + 1),
-            Some(InValue::Literal(_)) => Some(at),
-            None => None,
-        };
     }
     values
 }
@@ -194,6 +191,6 @@ impl Value {
             }
             InValue::String(Some(_)) | InValue::Literal(_) => return None,
         };
-        Some(Self { at, kind, varies: kind == Kind::Text })
+        Some(Self { at, kind })
     }
 }

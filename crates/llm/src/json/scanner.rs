@@ -138,29 +138,40 @@ impl<F: Copy> Scanner<F> {
     /// Reads the next bytes of the document.
     pub(crate) fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink<F>) {
         let mut rest = bytes;
-        while let Some((&byte, after)) = rest.split_first() {
-            rest = match self.state {
-                State::GivenUp => return,
-                State::InString => self.string(rest, sink),
-                State::InLiteral => self.literal(rest, sink),
-                State::Escape => {
-                    self.escaped(byte, sink);
-                    after
-                }
-                State::Unicode => {
-                    self.digit(byte, sink);
-                    after
-                }
-                State::Value | State::ValueOrEnd if begins_literal(byte) => {
-                    self.token_length = 0;
-                    self.state = State::InLiteral;
-                    rest
-                }
-                _ => {
-                    self.structure(byte, sink);
-                    after
-                }
-            };
+        while !rest.is_empty() {
+            rest = self.step(rest, sink);
+        }
+    }
+
+    /// Reads as many of these bytes as belong together, such as the rest of a string with its
+    /// quote. Returns the others.
+    ///
+    /// A step never passes both the end of a value and the beginning of the next one.
+    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], sink: &mut impl Sink<F>) -> &'a [u8] {
+        let Some((&byte, after)) = bytes.split_first() else {
+            return bytes;
+        };
+        match self.state {
+            State::GivenUp => &[],
+            State::InString => self.string(bytes, sink),
+            State::InLiteral => self.literal(bytes, sink),
+            State::Escape => {
+                self.escaped(byte, sink);
+                after
+            }
+            State::Unicode => {
+                self.digit(byte, sink);
+                after
+            }
+            State::Value | State::ValueOrEnd if begins_literal(byte) => {
+                self.token_length = 0;
+                self.state = State::InLiteral;
+                bytes
+            }
+            _ => {
+                self.structure(byte, sink);
+                after
+            }
         }
     }
 
