@@ -51,3 +51,22 @@ async fn a_piece_passes_before_the_next_one_comes() {
     connection.receive_until(DONE.as_bytes()).await.unwrap();
     setting.settles_to(11).await;
 }
+
+#[tokio::test]
+async fn what_was_held_back_passes_before_the_trailers() {
+    let answer = Answer::Whole {
+        status: 200,
+        fields: "content-type: text/event-stream\r\ntrailer: x-sum\r\n\
+                 transfer-encoding: chunked\r\n"
+            .to_owned(),
+        // The beginning of an event that may be the one to take out.
+        body: b"7\r\ndata: {\r\n0\r\nx-sum: 7\r\n\r\n".to_vec(),
+    };
+    let setting = Setting::new(answer).await;
+    let mut connection = Connection::open(setting.sluice.http_addr()).await.unwrap();
+    let request = post(CHAT, &streamed(chat(50))).header("te", "trailers");
+    connection.write(&request.to_bytes()).await.unwrap();
+    assert_eq!(connection.response_head().await.unwrap().status, 200);
+    connection.receive_until(b"7\r\ndata: {\r\n").await.unwrap();
+    connection.receive_until(b"0\r\nx-sum: 7\r\n\r\n").await.unwrap();
+}

@@ -25,7 +25,7 @@ use super::{
 /// ledger.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    events: Events,
+    events: Arc<Events>,
     lengths: AnswerLengths,
     /// Each open account has a receiver.
     open: Arc<watch::Sender<()>>,
@@ -45,7 +45,7 @@ pub(super) struct Account {
     lesson: Option<(OpenAnswers, AnswerLengths)>,
     prices: Arc<Prices>,
     started: Instant,
-    events: Events,
+    events: Arc<Events>,
 }
 
 #[derive(Debug)]
@@ -87,10 +87,10 @@ enum Charge {
 impl Ledger {
     pub(super) fn new(events: Events) -> Self {
         let lengths = AnswerLengths::default();
-        Self { events, lengths, open: Arc::new(watch::Sender::new(())) }
+        Self { events: Arc::new(events), lengths, open: Arc::new(watch::Sender::new(())) }
     }
 
-    pub(super) const fn recorders(&self) -> &Recorders {
+    pub(super) fn recorders(&self) -> &Recorders {
         self.events.recorders()
     }
 
@@ -118,7 +118,7 @@ impl Ledger {
             lesson: asked.open.take().map(|open| (open, self.lengths.clone())),
             prices,
             started: Instant::now(),
-            events: self.events.clone(),
+            events: Arc::clone(&self.events),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use axum::body::HttpBody;
@@ -24,10 +24,8 @@ pub(crate) struct MeteredBody {
     metering: Option<Metering>,
     /// Whether the client gets fewer bytes than the vendor sends.
     is_shortened: bool,
-    /// What was held back, to be passed on at the end.
-    rest: Bytes,
-    /// The trailers, which come after that.
-    trailers: Option<Frame<Bytes>>,
+    /// What comes next, at the end: what was held back, or the trailers after it.
+    last: Option<Frame<Bytes>>,
 }
 
 #[derive(Debug)]
@@ -48,8 +46,7 @@ impl MeteredBody {
         is_shortened: bool,
     ) -> Self {
         let metering = Some(Metering { meter, account });
-        let trailers = None;
-        let mut metered = Self { body, metering, is_shortened, rest: Bytes::new(), trailers };
+        let mut metered = Self { body, metering, is_shortened, last: None };
         if metered.body.is_end_stream() {
             metered.complete();
         }
@@ -58,8 +55,7 @@ impl MeteredBody {
 
     /// Passes on `body`, which nothing is paid for.
     pub(super) fn unmetered(body: UpstreamBody) -> Self {
-        let (metering, rest) = (None, Bytes::new());
-        Self { body, metering, is_shortened: false, rest, trailers: None }
+        Self { body, metering: None, is_shortened: false, last: None }
     }
 
     /// Records `unfinished` when the body ends or either side aborts it.
@@ -67,13 +63,14 @@ impl MeteredBody {
         self.body.record_when_finished(unfinished);
     }
 
-    /// Reads what passes, and returns what to pass on.
-    fn read(&mut self, data: Bytes) -> Bytes {
-        let Some(Metering { meter: Some(meter), .. }) = &mut self.metering else { return data };
-        match meter.feed(&data) {
+    /// Reads what passes, and leaves what to pass on.
+    fn read(&mut self, data: &mut Bytes) {
+        let Some(Metering { meter: Some(meter), .. }) = &mut self.metering else { return };
+        *data = match meter.feed(data) {
+            Cow::Borrowed(part) if part.len() == data.len() => return,
             Cow::Borrowed(part) => data.slice_ref(part),
             Cow::Owned(part) => part.into(),
-        }
+        };
     }
 
     /// The answer came to its end.
@@ -81,7 +78,7 @@ impl MeteredBody {
         let Some(Metering { meter, mut account }) = self.metering.take() else { return };
         account.close(match meter.map(Meter::finish) {
             Some((rest, report)) => {
-                self.rest = rest.into();
+                self.last = (!rest.is_empty()).then(|| Frame::data(rest.into()));
                 End::Complete(report)
             }
             None => End::Unreadable,
@@ -99,44 +96,49 @@ impl HttpBody for MeteredBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         loop {
-            if !this.rest.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest)))));
+            if this.last.is_some() {
+                return Poll::Ready(this.last.take().map(Ok));
             }
-            if let Some(trailers) = this.trailers.take() {
-                return Poll::Ready(Some(Ok(trailers)));
-            }
-            let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)) else {
-                this.complete();
-                if this.rest.is_empty() {
-                    return Poll::Ready(None);
-                }
-                continue;
-            };
-            let frame = frame.inspect_err(|_| {
-                if let Some(Metering { meter, mut account }) = this.metering.take() {
-                    account.close(End::Cut(meter.map(Meter::abort)));
-                }
-            })?;
-            match frame.into_data() {
-                Ok(data) => {
-                    let passed = this.read(data);
-                    if this.body.is_end_stream() {
+            // It is changed where it is, since to move a frame costs more than to look at it.
+            let mut polled = Pin::new(&mut this.body).poll_frame(context);
+            match &mut polled {
+                Poll::Ready(Some(Ok(frame))) => match frame.data_mut() {
+                    Some(data) => {
+                        this.read(data);
+                        let passes = !data.is_empty();
+                        if this.body.is_end_stream() {
+                            this.complete();
+                        }
+                        if passes {
+                            return polled;
+                        }
+                    }
+                    None => {
                         this.complete();
+                        // What was held back comes before the trailers.
+                        if let Some(rest) = &mut this.last {
+                            std::mem::swap(rest, frame);
+                        }
+                        return polled;
                     }
-                    if !passed.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(passed))));
+                },
+                Poll::Ready(Some(Err(_))) => {
+                    if let Some(Metering { meter, mut account }) = this.metering.take() {
+                        account.close(End::Cut(meter.map(Meter::abort)));
                     }
+                    return polled;
                 }
-                Err(trailers) => {
+                Poll::Ready(None) => {
                     this.complete();
-                    this.trailers = Some(trailers);
+                    return Poll::Ready(this.last.take().map(Ok));
                 }
+                Poll::Pending => return polled,
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.trailers.is_none() && self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
