@@ -323,6 +323,13 @@ impl fmt::Display for Denial<'_> {
         let (asked, left) = (limit.amount(cost.tokens()), limit.amount(*remaining));
         let is_in_flight = matches!(limit.algorithm(), Algorithm::Concurrent(_));
         let Some(seconds) = retry.after_seconds() else {
+            if cost.tokens() <= limit.algorithm().capacity() {
+                return write!(
+                    f,
+                    "limit {limit} does not count any more what is held, as it was not renewed in \
+                     time: reserve it again"
+                );
+            }
             return write!(
                 f,
                 "a cost of {asked} is above what limit {limit} can ever hold: ask for less at a \
@@ -513,6 +520,20 @@ mod tests {
             DecisionBody::of(&denied).detail().unwrap(),
             "a cost of 3 is above what limit exports (2 concurrent) can ever hold: ask for less \
              at a time"
+        );
+        let lost = Verdict {
+            limit: Arc::clone(&slots),
+            cost: Cost::NONE,
+            admitted: false,
+            remaining: 2,
+            reset_in: None,
+            retry: Retry::Never,
+        };
+        let denied = Decision::new(false, [lost], NOW, Source::Store);
+        assert_eq!(
+            DecisionBody::of(&denied).detail().unwrap(),
+            "limit exports (2 concurrent) does not count any more what is held, as it was not \
+             renewed in time: reserve it again"
         );
         let verdict = Verdict {
             limit: slots,
