@@ -125,3 +125,17 @@ fn diff_says_what_a_limit_counts() {
         assert!(differing.out.contains(change), "{change}\n{}", differing.out);
     }
 }
+
+#[test]
+fn diff_says_what_becomes_of_estimates_that_nobody_settles() {
+    let limit = |terms: &str| format!("limits: [ {{ name: money, counts: cost, {terms} }} ]\n");
+    let [charging, releasing] = ["charge", "release"]
+        .map(|unsettled| limit(&format!("quota: 500/month, unsettled: {unsettled}")));
+    let differing = diff(&charging, &releasing, &[]);
+    assert_eq!((differing.code, differing.err.as_str()), (1, ""));
+    assert!(differing.out.contains("money: unsettled - -> release"), "{}", differing.out);
+    assert_eq!(diff(&limit("quota: 500/month"), &charging, &[]).out, "no difference\n");
+    let other = diff(&releasing, &limit("rate: 1/hour, burst: 2"), &[]).out;
+    let expected = "money: quota 500/month, unsettled release -> 1/hour, burst 2";
+    assert!(other.contains(expected), "{other}");
+}

@@ -110,6 +110,7 @@ fn explain_says_what_a_limit_of_tokens_or_money_counts() {
 limits:
   - { name: tokens, counts: total_tokens, weights: { output: 4 }, rate: 9/minute, burst: 7 }
   - { name: money, counts: cost, rate: 0.5/hour, burst: 2.25, hold_for: 90s }
+  - { name: month, counts: cost, quota: 9/month, unsettled: release }
 ";
     let explain = |arguments: &[&str]| {
         let arguments = [&["explain", "GET", "/", "--client", "a"][..], arguments].concat();
@@ -124,13 +125,18 @@ limits:
          a check only looks",
         "    rate    0.5/hour, burst 2.25",
         "    counts  cost, held for 1m 30s; a check only looks",
+        "    counts  cost, held for 5m; what nobody settles is released; a check only looks",
     ] {
         assert!(shown.lines().any(|known| known == line), "{line}\n{shown}");
     }
     let report = json_of(&explain(&["--json"]));
-    assert_eq!(names(&report["limits"]), ["default", "tokens", "money"]);
+    assert_eq!(names(&report["limits"]), ["default", "tokens", "money", "month"]);
     assert_eq!(report["limits"][2]["counts"], "cost, held for 1m 30s");
     assert_eq!(report["limits"][2]["cost"], 0);
+    assert_eq!(report["limits"][3]["unsettled"], "release");
+    for limit in [0, 1, 2] {
+        assert_eq!(report["limits"][limit].get("unsettled"), None);
+    }
     assert_eq!(report["limits"][0].get("counts"), None);
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod fixtures;
 mod layers;
 mod mangled;
+mod quotas;
 mod reload;
 mod rls;
 mod show;

@@ -101,6 +101,11 @@ pub(super) const fn counts_denied(algorithm: &Algorithm) -> bool {
     matches!(algorithm, Algorithm::Quota(quota) if quota.counts_denied())
 }
 
+/// Returns whether the limit has back what is held and not settled.
+pub(super) fn releases_unsettled(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Quota(quota) if quota.releases_after().is_some())
+}
+
 /// Returns tokens of a bucket; of money, units of the currency.
 pub(super) fn amount(tokens: u64, metering: Option<&Metering>) -> String {
     if counts_money(metering) {

@@ -17,8 +17,8 @@ pub(super) type Parts = Vec<(&'static str, String)>;
 /// The name of all parts that say how a limit counts, where the algorithm is another one.
 pub(super) const NUMBERS: &str = "numbers";
 /// The parts that say how a limit counts.
-const OF_ALGORITHMS: [&str; 7] =
-    ["rate", "burst", "quota", "count_denied", "at_most", "concurrent", "hold_for"];
+const OF_ALGORITHMS: [&str; 8] =
+    ["rate", "burst", "quota", "count_denied", "unsettled", "at_most", "concurrent", "hold_for"];
 
 /// What changes about one limit, for some tiers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +183,9 @@ fn of_terms(terms: &Terms) -> Parts {
     parts.extend(words::term(algorithm).map(|term| ("hold_for", term)));
     if words::counts_denied(algorithm) {
         parts.push(("count_denied", "true".to_owned()));
+    }
+    if words::releases_unsettled(algorithm) {
+        parts.push(("unsettled", "release".to_owned()));
     }
     parts.extend(words::counts(metering).map(|counts| ("counts", counts)));
     parts.push(("mode", words::mode(*mode).to_owned()));

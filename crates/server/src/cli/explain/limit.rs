@@ -26,6 +26,9 @@ pub(super) struct Terms {
     /// Whether what it denies uses it up too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     count_denied: bool,
+    /// What becomes of an estimate that nobody settles, where that is not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsettled: Option<&'static str>,
     /// What it counts in place of requests, and for how long it holds estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<String>,
@@ -84,6 +87,7 @@ impl Terms {
             burst,
             hold_for: words::term(algorithm),
             count_denied: words::counts_denied(algorithm),
+            unsettled: words::releases_unsettled(algorithm).then_some("release"),
             counts: words::counts(metering),
             cost,
             is_metered: false,
@@ -117,8 +121,10 @@ impl Terms {
         }
         writeln!(out)?;
         if let Some(counts) = &self.counts {
+            let released =
+                if self.unsettled.is_some() { "; what nobody settles is released" } else { "" };
             let effect = if self.is_metered { "" } else { "; a check only looks" };
-            writeln!(out, "    counts  {counts}{effect}")?;
+            writeln!(out, "    counts  {counts}{released}{effect}")?;
         }
         if self.is_metered {
             write!(out, "    cost    what the request is estimated to use, then what it used")?;
