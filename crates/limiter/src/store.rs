@@ -4,9 +4,9 @@
 
 #[doc(inline)]
 pub use sluice_core::{
-    Action, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Guarded, Hold, HoldId,
-    HoldStep, Limit, LimitKey, Matched, Moment, Part, Record, RecordKey, RecordWrite, Retry,
-    Settled, SettledTokens, Slices, Slots, Source, Span, Subject, Tag, Tagger, Timestamp,
+    Action, Bucket, BucketId, Check, Cost, CostsDigest, Decision, Epoch, Guarded, HeldTokens, Hold,
+    HoldId, HoldStep, Limit, LimitKey, Matched, Moment, Part, Record, RecordKey, RecordWrite,
+    Retry, Settled, SettledTokens, Slices, Slots, Source, Span, Subject, Tag, Tagger, Timestamp,
     TokenBucket, Value, Verdict, Window,
 };
 #[doc(inline)]
