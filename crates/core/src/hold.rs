@@ -4,6 +4,10 @@
 //! whoever crashes has paid the estimate, and refill pays it back. All that a store keeps of a hold
 //! is a small [`Record`], which makes each step of it happen once, however often it is sent.
 //!
+//! Nothing refills a quota before its window ends. One that [releases](crate::Quota::releasing)
+//! what is not settled counts what is held apart, in two sums, and settling it charges all that was
+//! used.
+//!
 //! A record is kept for the hold's lifetime, twice the time for which tokens may be held, counted
 //! from the reservation. A reservation without a record can be settled too, since a store may have
 //! lost it. But after its lifetime nothing is given back any more. Until then every settlement
