@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluice_testkit::RedisServer;
+use sluice_testkit::{RedisServer, eventually_async};
 use sluice_tests::{
     fleet::{Fleet, LONG_TIMEOUT},
     metrics::Metrics,
@@ -102,6 +102,49 @@ async fn a_hold_of_the_store_cannot_be_settled_without_it_and_stays_charged() {
     assert_eq!(desk.settled(&held, 400).await, "settled");
     assert_eq!(desk.left().await, 2_600);
     assert_eq!(count(&mut desk, "settled").await, 1);
+}
+
+/// Two equal quotas, of which one releases what nobody settles.
+#[tokio::test]
+async fn what_was_held_without_redis_is_used_of_a_quota_that_releases_too() {
+    let quotas = |unsettled| {
+        let limit = "{ name: tokens, counts: total_tokens, quota: 3000/year, hold_for: 1s";
+        format!("defaults: off\nendpoints: {{}}\nlimits: [{limit}, unsettled: {unsettled} }}]\n")
+    };
+    for unsettled in ["charge", "release"] {
+        let fleet = Fleet::start(1, RedisServer::start(), LONG_TIMEOUT, &quotas(unsettled));
+        let mut desk = Desk::of(fleet.addresses()[0]);
+        lose(&fleet).await;
+        let settled_there = desk.reserve(600).await;
+        let settled_later = desk.reserve(800).await;
+        assert_eq!(desk.settled(&settled_there, 500).await, "settled", "{unsettled}");
+        fleet.redis.restart();
+        fleet.wait_for_breakers("closed").await;
+        assert_eq!(desk.left().await, 3_000 - 500 - 800, "{unsettled}");
+        // Twice the time for which it is held: else it would be released by then.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(desk.left().await, 3_000 - 500 - 800, "{unsettled}");
+        assert_eq!(desk.settled(&settled_later, 900).await, "late", "{unsettled}");
+        assert_eq!(desk.left().await, 3_000 - 500 - 900, "{unsettled}");
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_redis_makes_too_late_counts_once() {
+    // Long enough for a slow machine to answer in time, where Redis does.
+    let timeout = Duration::from_secs(2);
+    let fleet = Fleet::start(1, RedisServer::start(), timeout, BUDGET);
+    let mut desk = Desk::of(fleet.addresses()[0]);
+    let before = desk.reserve(500).await;
+    fleet.redis.pause();
+    let late = desk.ask(700).await;
+    assert_eq!(late.json()["decided_by"], "local", "{late}");
+    fleet.redis.resume();
+    let is_charged = async || desk.left().await == 3_000 - 500 - 700;
+    eventually_async("it is charged once", is_charged).await;
+    desk.settled(&reservation(&late), 100).await;
+    desk.settled(&before, 200).await;
+    eventually_async("both are settled", async || desk.left().await == 3_000 - 100 - 200).await;
 }
 
 #[tokio::test]

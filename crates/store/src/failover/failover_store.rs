@@ -76,8 +76,9 @@ type Decided = Result<Decision, StoreError>;
 /// first, less what the refill has paid for in the meantime. A charge that fails is retried;
 /// nothing is lost if the node fails again in between. A check or a charge whose reply did not
 /// arrive in time may have been counted by the store as well: it then counts twice, but never not
-/// at all. [`Store::depart`] charges what is still owed; if the store is unavailable even then, it
-/// is lost.
+/// at all. A hold counts once: it has a name, by which the store takes back what it may have taken.
+/// Until then, its other steps are made in the process. [`Store::depart`] charges what is still
+/// owed; if the store is unavailable even then, it is lost.
 ///
 /// # Examples
 /// ```
@@ -178,7 +179,7 @@ impl<S: Store> Failover<S> {
         let sent = match split(check, |part| self.guarded.node_of_part(part)) {
             Some(groups) => Err(Box::pin(self.decide_across(check, groups, limit))),
             None => {
-                let Some(call) = self.guarded.breakers.admit(self.first_node(check)) else {
+                let Some(call) = self.guarded.admit(self.first_node(check), check) else {
                     return MaybeReady::ready(self.guarded.reject(check));
                 };
                 match self.guarded.store.decide_unboxed(check, None) {
@@ -320,7 +321,11 @@ impl<S: Store> Store for Failover<S> {
         &'a self,
         checks: &'a [Check],
     ) -> StoreFuture<'a, Vec<Result<Decision, StoreError>>> {
-        if checks.iter().any(|check| self.guarded.fallback.settled_before(check).is_some()) {
+        let GuardedStore { fallback, in_doubt, .. } = &*self.guarded;
+        if checks
+            .iter()
+            .any(|check| fallback.settled_before(check).is_some() || in_doubt.concern(check))
+        {
             return StoreFuture::pending(async move {
                 let mut results = Vec::with_capacity(checks.len());
                 for check in checks {
@@ -383,7 +388,7 @@ impl<S: Store> Store for Failover<S> {
     /// Charges what is still owed first, since no other replica knows of it. The store has half a
     /// second more for that.
     fn depart<'a>(&'a self, replica: &'a Replica) -> StoreFuture<'a, Result<(), StoreError>> {
-        if !self.guarded.fallback.ledger.is_empty() {
+        if !self.guarded.fallback.ledger.is_empty() || !self.guarded.in_doubt.is_empty() {
             return StoreFuture::pending(async move {
                 let owed = self.guarded.nodes_to_recover();
                 let attempts =

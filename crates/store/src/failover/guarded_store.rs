@@ -13,7 +13,7 @@ use sluice_core::{Action, Check, Decision, Guarded, Part, Partition};
 use super::{
     breaker::AdmittedCall, breakers::Breakers, failover_state::ErrorCounts,
     local_fallback::LocalFallback, node_tasks::NodeTasks, partition_set::PartitionSet,
-    slow_calls::SlowCalls,
+    slow_calls::SlowCalls, steps_in_doubt::StepsInDoubt,
 };
 use crate::{Clock, NodeId, Store, StoreError};
 
@@ -23,6 +23,7 @@ pub(super) struct GuardedStore<S> {
     pub(super) timeout: Duration,
     pub(super) breakers: Breakers,
     pub(super) fallback: LocalFallback,
+    pub(super) in_doubt: StepsInDoubt,
     /// The recovery of nodes that failed.
     pub(super) recoveries: NodeTasks,
     pub(super) errors: ErrorCounts,
@@ -39,6 +40,7 @@ impl<S> GuardedStore<S> {
             timeout,
             breakers: Breakers::closed(clock.now()),
             fallback: LocalFallback::new(Arc::clone(&clock)),
+            in_doubt: StepsInDoubt::default(),
             recoveries: NodeTasks::default(),
             errors: ErrorCounts::default(),
             unanswered: AtomicU64::new(0),
@@ -97,6 +99,12 @@ impl<S> GuardedStore<S> {
 }
 
 impl<S: Store> GuardedStore<S> {
+    /// Lets a call to `node` through that carries `check`, unless the node is unavailable, or has to
+    /// be told first what became of another step of the check's hold.
+    pub(super) fn admit(&self, node: NodeId, check: &Check) -> Option<AdmittedCall> {
+        if self.in_doubt.concern(check) { None } else { self.breakers.admit(node) }
+    }
+
     /// Returns the node that has all buckets of `checks`; `None` if several have. Checks without
     /// buckets are sent to the only node, whether or not there are others.
     pub(super) fn node_of(&self, checks: &[Check]) -> Option<NodeId> {
@@ -133,7 +141,7 @@ impl<S: Store> GuardedStore<S> {
 
 /// Returns whether an error concerns the whole store, and not only a bucket that another version or
 /// another program wrote.
-fn concerns_store(error: &StoreError) -> bool {
+pub(super) fn concerns_store(error: &StoreError) -> bool {
     !matches!(
         error,
         StoreError::Unreadable { .. } | StoreError::TooLarge { .. } | StoreError::NoHolds { .. }

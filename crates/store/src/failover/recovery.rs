@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use sluice_core::{Action, Algorithm, Check, Cost, Limit, Rate, Subject, Tagger};
 
-use super::{guarded_store::GuardedStore, partition_set::PartitionSet, timeout::with_timeout};
+use super::{
+    guarded_store::{GuardedStore, concerns_store},
+    partition_set::PartitionSet,
+    timeout::with_timeout,
+};
 use crate::{NodeId, Store, StoreError};
 
 /// The least time that the first probe and the first check after it may take. No request waits for
@@ -29,10 +33,11 @@ pub(super) enum Recovery {
 impl<S: Store> GuardedStore<S> {
     /// Returns the nodes that need another attempt.
     pub(super) fn nodes_to_recover(&self) -> Vec<NodeId> {
-        let owed: Vec<NodeId> =
-            self.fallback.ledger.partitions().iter().map(|owed| self.store.node(owed)).collect();
+        let open =
+            self.fallback.ledger.partitions().iter().chain(self.in_doubt.partitions().iter());
+        let concerned: Vec<NodeId> = open.map(|partition| self.store.node(partition)).collect();
         NodeId::all()
-            .filter(|node| !self.breakers.is_closed(*node) || owed.contains(node))
+            .filter(|node| !self.breakers.is_closed(*node) || concerned.contains(node))
             .collect()
     }
 
@@ -47,21 +52,22 @@ impl<S: Store> GuardedStore<S> {
         let call = breaker.admit();
         // The probe comes first even if only charges are left. A batch of charges that gets no
         // reply may be charged again, a probe costs nothing.
-        let charged = match self.passes_probes(node, partitions).await {
+        let settled = match self.passes_probes(node, partitions).await {
             Ok(()) => {
                 breaker.probes_passed();
-                self.charge_owed(partitions).await
+                self.settle_accounts(partitions).await
             }
             Err(error) => Err(error),
         };
         let now = self.clock.now();
-        match (charged, call) {
+        match (settled, call) {
             (Ok(()), _) => {
                 breaker.recovered(now);
                 if self.breakers.all_closed() {
                     self.fallback.end_outage();
                 }
-                if self.fallback.ledger.len_in(partitions) == 0 {
+                let all_told = self.in_doubt.undos(partitions, now).is_empty();
+                if all_told && self.fallback.ledger.len_in(partitions) == 0 {
                     Recovery::Complete
                 } else {
                     Recovery::ChargesLeft
@@ -91,6 +97,27 @@ impl<S: Store> GuardedStore<S> {
         let look = look_at(partitions);
         with_timeout(preparation, self.store.decide(&look)).await??;
         with_timeout(self.timeout, self.store.probe_node(node)).await?
+    }
+
+    /// Has the node take back what it may have taken as well, and charges what it did not take.
+    async fn settle_accounts(&self, partitions: PartitionSet) -> Result<(), StoreError> {
+        self.undo_steps_in_doubt(partitions).await?;
+        self.charge_owed(partitions).await
+    }
+
+    /// Has the node take back steps of holds that were made here. A second time has no effect.
+    async fn undo_steps_in_doubt(&self, partitions: PartitionSet) -> Result<(), StoreError> {
+        let undos = self.in_doubt.undos(partitions, self.clock.now());
+        for undos in undos.chunks(CHARGES_PER_CALL) {
+            let results = with_timeout(self.timeout, self.store.decide_all(undos)).await?;
+            for (undo, result) in undos.iter().zip(results) {
+                match result {
+                    Err(error) if concerns_store(&error) => return Err(error),
+                    Ok(_) | Err(_) => self.in_doubt.forget(undo),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Charges what the buckets in `partitions` owe now. What is admitted in the meantime is left

@@ -80,7 +80,7 @@ impl<S: Store> GuardedStore<S> {
         if let Some(decision) = self.fallback.settled_before(&check) {
             return StoreFuture::ready(Ok(decision));
         }
-        let Some(call) = self.breakers.admit(node) else {
+        let Some(call) = self.admit(node, &check) else {
             self.errors.count(&StoreError::BreakerOpen);
             return StoreFuture::ready(Err(StoreError::BreakerOpen));
         };

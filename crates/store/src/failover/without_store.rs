@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use sluice_core::{Check, Decision};
 
-use super::guarded_store::GuardedStore;
-use crate::{NodeId, Store, StoreError};
+use super::{guarded_store::GuardedStore, steps_in_doubt};
+use crate::{NodeId, Store, StoreError, spanning::split};
 
 impl<S: Store> GuardedStore<S> {
-    /// Decides a check that the breaker of its node kept from the store.
+    /// Decides a check that was kept from the store.
     pub(super) fn reject(self: &Arc<Self>, check: &Check) -> Result<Decision, StoreError> {
         self.errors.count(&StoreError::BreakerOpen);
         self.fall_back(check, StoreError::BreakerOpen)
@@ -21,7 +21,16 @@ impl<S: Store> GuardedStore<S> {
         check: &Check,
         cause: StoreError,
     ) -> Result<Decision, StoreError> {
+        let asked_in_vain = check.hold().map(|_| cause.clone());
         let result = self.fallback.decide(check, cause);
+        if let (Ok(decision), Some(cause)) = (&result, asked_in_vain)
+            && let Some(undo) = steps_in_doubt::undo(check, decision, &cause)
+        {
+            match split(&undo, |part| self.node_of_part(part)) {
+                Some(groups) => groups.into_iter().for_each(|of| self.in_doubt.add(of.check)),
+                None => self.in_doubt.add(undo),
+            }
+        }
         if check.parts().is_empty() {
             self.start_recovery(NodeId::ONLY);
         }

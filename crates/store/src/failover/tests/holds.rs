@@ -1,29 +1,32 @@
 //! Holds while the store is away, and afterwards.
 
-use sluice_core::{CostsDigest, Guarded, Hold, HoldId, HoldStep, Part, Source, Timestamp};
+use sluice_core::{
+    Calendar, CalendarUnit, CostsDigest, Guarded, Hold, HoldId, HoldStep, Part, Quota, Source,
+    Timestamp,
+};
 
 use super::*;
 use crate::StoreErrorKind;
 
-const ID: HoldId = HoldId::from_bytes([7; 16]);
+pub(super) const ID: HoldId = HoldId::from_bytes([7; 16]);
 
-fn of_hold(step: HoldStep) -> Check {
+pub(super) fn of_hold(step: HoldStep) -> Check {
     Check::of_hold(Hold::new(ID, Duration::from_secs(600), step))
 }
 
-fn reserve(limit: &Limit, tokens: u64) -> Check {
+pub(super) fn reserve(limit: &Limit, tokens: u64) -> Check {
     let costs = CostsDigest::from_number(tokens + 1);
     of_hold(HoldStep::Reserve { costs }).with(&Arc::new(limit.clone()), alice(), cost(tokens))
 }
 
-fn settle(limit: &Limit, held: u64, actual: u64, reserved_at: Timestamp) -> Check {
+pub(super) fn settle(limit: &Limit, held: u64, actual: u64, reserved_at: Timestamp) -> Check {
     let digest = CostsDigest::from_number(actual + 1);
     let mut check = of_hold(HoldStep::Settle { actual: digest, reserved_at });
     check.push(Part::settling(Arc::new(limit.clone()), alice(), cost(held), cost(actual)));
     check
 }
 
-fn outcome(decision: &Decision) -> (bool, Option<Guarded>, Source) {
+pub(super) fn outcome(decision: &Decision) -> (bool, Option<Guarded>, Source) {
     (decision.is_allowed(), decision.guarded(), decision.source())
 }
 
@@ -145,4 +148,24 @@ async fn a_denied_reservation_is_no_hold_and_owes_nothing() {
     let left = fixture.store.decide(&reserve(&error, 1)).await.unwrap_err();
     assert!(matches!(left, StoreError::LeftToCaller { .. }), "{left}");
     assert_eq!(fixture.store.state().owed_buckets, 0);
+}
+
+/// What is held is used of its share: that it is released is up to the store, which does not know
+/// of it.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_here_of_a_quota_that_releases_is_not_released() {
+    let years = Quota::new(100, Calendar::new(CalendarUnit::Year)).unwrap();
+    let hold_for = Duration::from_secs(600);
+    let limit = Limit::new("yearly", Algorithm::Quota(years.releasing(hold_for).unwrap())).unwrap();
+    for replicas in [1, 2] {
+        let fixture = Fixture::new(Behaviour::Unreachable);
+        fixture.store.set_live_replicas(replicas);
+        fixture.open_breaker().await;
+        assert!(fixture.decide(&reserve(&limit, 30)).await.is_allowed());
+        let left = fixture.decide(&peek(&limit)).await.verdicts()[0].remaining;
+        tokio::time::advance(hold_for * 3).await;
+        assert_eq!(fixture.decide(&peek(&limit)).await.verdicts()[0].remaining, left);
+        fixture.recover().await;
+        assert_eq!(fixture.left(&limit).await, 70, "{replicas} replicas");
+    }
 }

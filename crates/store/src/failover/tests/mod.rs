@@ -4,6 +4,7 @@ mod breaker;
 mod charges;
 mod counting;
 mod holds;
+mod in_doubt;
 mod lifetime;
 mod policies;
 mod scripted;
