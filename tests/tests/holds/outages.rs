@@ -140,11 +140,15 @@ async fn a_hold_that_redis_makes_too_late_counts_once() {
     let late = desk.ask(700).await;
     assert_eq!(late.json()["decided_by"], "local", "{late}");
     fleet.redis.resume();
-    let is_charged = async || desk.left().await == 3_000 - 500 - 700;
-    eventually_async("it is charged once", is_charged).await;
-    desk.settled(&reservation(&late), 100).await;
-    desk.settled(&before, 200).await;
-    eventually_async("both are settled", async || desk.left().await == 3_000 - 100 - 200).await;
+    let charged = "sluice_store_charged_tokens_total";
+    eventually_async("it is charged", async || {
+        Metrics::of(&mut desk.0).await.count(charged, &[]) == 700
+    })
+    .await;
+    assert_eq!(desk.left().await, 3_000 - 500 - 700);
+    assert_eq!(desk.settled(&reservation(&late), 100).await, "late");
+    assert_eq!(desk.settled(&before, 200).await, "settled");
+    assert_eq!(desk.left().await, 3_000 - 100 - 200);
 }
 
 #[tokio::test]
