@@ -662,9 +662,12 @@ if plan[5] then
     elseif layout == 12 and length == 32 then
       local ends_at, used, ms, term, earlier, current
       _, ends_at, used, ms, term, earlier, current = unpack_state('>BI5I6I4I4I6I6', state)
-      local held = { term = term, earlier = earlier, current = current }
-      counts[k] = { ends_at = ends_at, used = used, held = held, length = ms * 1000 }
-      counted_by[k] = windows
+      -- No version writes a term of nothing.
+      if ms > 0 then
+        local held = { term = term, earlier = earlier, current = current }
+        counts[k] = { ends_at = ends_at, used = used, held = held, length = ms * 1000 }
+        counted_by[k] = windows
+      end
     elseif (layout == 9 and length == 28) or (layout == 10 and length == 61) then
       local numbers = { unpack_state('>BI5' .. (layout == 9 and 'I2' or 'I5'):rep(11), state) }
       counts[k], counted_by[k] = { newest = numbers[2], unpack(numbers, 3, 13) }, slices

@@ -125,6 +125,10 @@ fn parse_other(state: &[u8]) -> Option<Bucket> {
             let mut small = || u32::try_from(rest.number(4)?).ok();
             let (term_ms, term) = (small()?, small()?);
             let held = HeldTokens::from_parts(term_ms, term, rest.number(6)?, rest.number(6)?);
+            // No version writes a term of nothing.
+            if term_ms == 0 {
+                return None;
+            }
             Bucket::Window(window.with_held(held))
         }
         NARROW_SLICES | WIDE_SLICES => {
@@ -271,9 +275,17 @@ mod tests {
         let states = [&window[..], &narrow, &held, &slots, &wide, &[0]].concat();
         let parsed = Stored::parse_all(&states, 6, Formats::CURRENT).unwrap();
         assert_eq!(parsed[3], Stored::Bucket(Bucket::Slots(expected)));
-        for state in
-            [&window[..11], &narrow[..27], &wide[..60], &slots[..11], &[8; 13], &held[..31]]
-        {
+        let mut no_term = held.clone();
+        no_term[12..16].fill(0);
+        for state in [
+            &window[..11],
+            &narrow[..27],
+            &wide[..60],
+            &slots[..11],
+            &[8; 13],
+            &held[..31],
+            &no_term,
+        ] {
             assert_eq!(bucket(state), Stored::Unknown, "{state:?}");
         }
     }

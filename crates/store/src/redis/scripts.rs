@@ -12,7 +12,7 @@ pub struct RedisScript {
 /// Decides a batch of checks.
 pub(super) static CHECK: RedisScript = RedisScript {
     source: include_str!("../../../../lua/check.lua"),
-    digest: "667e19974e8d1e76e7c43f0faadb124986d76aa3",
+    digest: "f491a99320961a96c699cb1d93091e10d8f46a95",
 };
 
 /// Decides one simple check, or says that [`CHECK`] has to.
