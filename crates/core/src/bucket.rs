@@ -162,15 +162,17 @@ impl<'a> Settled<'a> {
         }
     }
 
-    /// Lets `held` that is held since `since` count from now on, where it counts for a time only.
-    /// Returns `false`, and does nothing, if slots do not count any more.
+    /// Lets `held` that is held since `since` count from now on, where it counts for a time only:
+    /// as [`Settled::renew`] does, and also what a quota counts apart. Returns `false`, and does
+    /// nothing, if slots do not count any more.
     pub fn hold_on(&mut self, held: u64, since: Timestamp) -> bool {
         match self {
-            Self::Slots(slots) => return slots.renew(held, Some(since)),
-            Self::Window(window) => window.hold_on(held, since),
-            Self::Tokens(_) | Self::Slices(_) => {}
+            Self::Window(window) => {
+                window.hold_on(held, since);
+                true
+            }
+            _ => self.renew(held, since),
         }
-        true
     }
 
     /// Ends a hold of `held` that is counted apart since `since`. Returns whether that changed
@@ -203,7 +205,7 @@ impl<'a> Settled<'a> {
     /// no slots.
     pub fn renew(&mut self, cost: u64, taken_at: Timestamp) -> bool {
         match self {
-            Self::Slots(slots) => slots.renew(cost, Some(taken_at)),
+            Self::Slots(slots) => slots.renew(cost, taken_at),
             Self::Tokens(_) | Self::Window(_) | Self::Slices(_) => true,
         }
     }

@@ -85,15 +85,15 @@ impl Ledger {
 
     /// Renews what was taken, or last renewed, in the term `taken`: it counts until the end of the
     /// next term. Returns `false`, and does nothing, if it does not count any more.
-    pub(crate) fn renew(&mut self, held: u64, taken: Option<u32>) -> bool {
-        match taken {
-            Some(taken) if taken >= self.term => true,
-            Some(taken) if self.term - taken > 1 => false,
-            _ => {
+    pub(crate) const fn renew(&mut self, held: u64, taken: u32) -> bool {
+        match self.term.saturating_sub(taken) {
+            0 => true,
+            1 => {
                 self.earlier = self.earlier.saturating_sub(held);
                 self.take(held);
                 true
             }
+            _ => false,
         }
     }
 

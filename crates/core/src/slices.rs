@@ -149,11 +149,6 @@ impl<'a> SettledSlices<'a> {
         true
     }
 
-    /// Returns `true`: what a request has taken needs no renewal.
-    pub const fn renew(&mut self, _held: u64, _taken_at: Option<Timestamp>) -> bool {
-        true
-    }
-
     /// Forgets everything that was taken.
     pub const fn fill(&mut self) {
         self.slices.counts = [0; COUNTED];
@@ -274,7 +269,6 @@ mod tests {
         assert!(too_old.give_back(1, Some(at(-10 * SECOND_US))), "the oldest that is counted");
         assert!(!too_old.give_back(1, Some(at(-10 * SECOND_US - 1))));
         assert_eq!(too_old.slices().counts(), &[1, 2, 0, 3, 0, 0, 0, 0, 0, 0, 1]);
-        assert!(too_old.renew(1, None));
     }
 
     #[test]

@@ -123,9 +123,8 @@ impl<'c> SettledSlots<'c> {
 
     /// Renews `held` slots that were taken, or last renewed, at `taken_at`: they count until the
     /// end of the next term. Returns `false`, and does nothing, if they do not count any more.
-    pub fn renew(&mut self, held: u64, taken_at: Option<Timestamp>) -> bool {
-        let taken = taken_at.map(|taken_at| self.concurrent.term_at(taken_at));
-        let renewed = self.slots.0.renew(held, taken);
+    pub fn renew(&mut self, held: u64, taken_at: Timestamp) -> bool {
+        let renewed = self.slots.0.renew(held, self.concurrent.term_at(taken_at));
         self.slots = Slots::of(self.slots.0);
         renewed
     }
@@ -231,14 +230,12 @@ mod tests {
         let five = five();
         let term = Slots::UNUSED.settled(&five, at(0)).slots().term();
         let mut slots = Slots::from_parts(term, 2, 3).settled(&five, at(0));
-        assert!(slots.renew(1, Some(at(-1))));
+        assert!(slots.renew(1, at(-1)));
         assert_eq!(parts(slots), (1, 4));
-        assert!(slots.renew(1, Some(at(0))));
+        assert!(slots.renew(1, at(0)));
         assert_eq!(parts(slots), (1, 4));
-        assert!(!slots.renew(1, Some(at(-2))));
+        assert!(!slots.renew(1, at(-2)));
         assert_eq!(parts(slots), (1, 4));
-        assert!(slots.renew(1, None));
-        assert_eq!(parts(slots), (0, 5));
     }
 
     #[test]

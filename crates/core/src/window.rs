@@ -254,7 +254,7 @@ impl<'q> SettledWindow<'q> {
     pub fn hold_on(&mut self, held: u64, since: Timestamp) {
         let since = self.window.held.term_at(since);
         let ledger = &mut self.window.held.ledger;
-        if self.quota.term_ms().is_some() && held > 0 && !ledger.renew(held, Some(since)) {
+        if self.quota.term_ms().is_some() && held > 0 && !ledger.renew(held, since) {
             ledger.take(held);
         }
     }
@@ -275,11 +275,6 @@ impl<'q> SettledWindow<'q> {
             return false;
         }
         self.window.used = self.window.used.saturating_sub(cost);
-        true
-    }
-
-    /// Returns `true`: what a request has taken of a quota needs no renewal.
-    pub const fn renew(&mut self, _held: u64, _taken_at: Option<Timestamp>) -> bool {
         true
     }
 
@@ -384,7 +379,6 @@ mod tests {
         assert_eq!(window.remaining(), 8);
         assert!(window.give_back(9, None));
         assert_eq!(window.remaining(), 10);
-        assert!(window.renew(1, Some(at(0))));
     }
 
     #[test]

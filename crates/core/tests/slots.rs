@@ -7,7 +7,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use sluice_core::{Concurrent, Slots, Timestamp};
+use sluice_core::{Algorithm, Bucket, Concurrent, Slots, Timestamp};
 
 /// 2026-01-01T00:00:00Z
 const START_US: i64 = 1_767_225_600_000_000;
@@ -111,7 +111,7 @@ impl Fleet {
             let (now, due_us) = (self.now(), self.due_us());
             let mut slots = self.stored.settled(&self.concurrent, now);
             let holder = &mut self.live[index];
-            if slots.renew(holder.slots, Some(holder.renewed_at)) {
+            if slots.renew(holder.slots, holder.renewed_at) {
                 (holder.renewed_at, holder.due_us) = (now, due_us);
             } else {
                 self.lost.push(self.live.swap_remove(index));
@@ -251,5 +251,25 @@ fn slots_are_free_five_terms_after_the_clock_stepped_back_at_the_latest() {
         assert_eq!(slots.is_repaired(), terms_back > 3);
         let ended = slots.slots().settled(&limit, at(stepped_us + 5 * term_us));
         assert_eq!(ended.remaining(), 5, "{terms_back} terms back");
+    }
+}
+
+#[test]
+fn what_extends_a_hold_renews_its_slots_as_a_renewal_does() {
+    let algorithm = Algorithm::Concurrent(Concurrent::new(9).unwrap());
+    let Algorithm::Concurrent(concurrent) = &algorithm else { unreachable!() };
+    let now = at(START_US);
+    let term_us = i64::try_from(concurrent.term_us()).unwrap();
+    let stored = Bucket::Slots(Slots::from_parts(concurrent.term_at(now), 2, 3));
+    for (terms_ago, counts, expected) in [(0, true, (2, 3)), (1, true, (1, 4)), (2, false, (2, 3))]
+    {
+        let since = at(START_US - terms_ago * term_us);
+        let expected = Slots::from_parts(concurrent.term_at(now), expected.0, expected.1);
+        let (mut renewed, mut extended) =
+            (stored.settled(&algorithm, now), stored.settled(&algorithm, now));
+        assert_eq!((renewed.renew(1, since), extended.hold_on(1, since)), (counts, counts));
+        for after in [renewed, extended] {
+            assert_eq!(after.bucket(), Bucket::Slots(expected), "{terms_ago} terms ago");
+        }
     }
 }
