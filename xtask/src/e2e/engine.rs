@@ -35,10 +35,17 @@ impl Engine {
             return Ok(Self { own: None });
         }
         let uid = program("id").arg("-u").output().map_err(|error| error.to_string())?;
-        if uid.stdout.trim_ascii() != b"0" || !succeeds(program("dockerd").arg("--version")) {
-            return Err("no Docker engine runs, and only root can start one with `dockerd`: \
-                        start yours, or set DOCKER_HOST"
-                .into());
+        let cannot = if uid.stdout.trim_ascii() != b"0" {
+            Some("only root can start one")
+        } else if !succeeds(program("dockerd").arg("--version")) {
+            Some("there is no `dockerd` to start one")
+        } else {
+            None
+        };
+        if let Some(why) = cannot {
+            return Err(format!(
+                "no Docker engine runs, and {why}: start yours, or set DOCKER_HOST"
+            ));
         }
         Self::start()
     }
