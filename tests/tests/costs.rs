@@ -163,7 +163,7 @@ async fn wrong_costs_are_rejected_and_unknown_ones_are_counted() {
         [
             "cost: -0.5 is not an amount of money: write a number that is not below 0",
             "cost: 1000001 is too much: at most 1000000",
-            "cost: invalid type: string \"1\", expected f64",
+            "cost: must be a number, not the string \"1\"",
             "currency: the cost is missing: add `cost`, or remove `currency`",
             "currency: `usd` is not a currency: write three capital letters, as in `USD`",
             "tokens_cached: 1201 tokens from the cache and 0 to it are more than the 1200 tokens \

@@ -21,7 +21,10 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
 };
 
-use crate::{Problem, ProblemKind};
+use crate::{
+    Problem, ProblemKind,
+    json::{self, JsonError},
+};
 
 /// How long a body may take to arrive. A client that stalls longer only occupies a connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,25 +144,16 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     // Tracking the field costs time, so it is done only for invalid input. The encoding is checked
     // at once, which takes less time than string by string.
     let parsed = str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
-    parsed.map_or_else(|| explain(bytes), Ok)
+    parsed.map_or_else(|| json::read(bytes).map_err(malformed), Ok)
 }
 
-/// Parses as [`parse`] does, slowly, to know in which field an error is.
-fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let (path, error) = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(error) => (error.path().to_string(), error.into_inner()),
-        Ok(parsed) => match deserializer.end() {
-            Err(error) => (String::new(), error),
-            Ok(()) => return Ok(parsed),
-        },
-    };
-    // The path of the whole body is a dot.
-    Err(if path.chars().any(char::is_alphanumeric) {
-        Problem::new(ProblemKind::MalformedBody, format!("{path}: {error}")).at(path)
-    } else {
-        Problem::new(ProblemKind::MalformedBody, error.to_string())
-    })
+#[expect(clippy::needless_pass_by_value, reason = "used as the function of map_err")]
+fn malformed(error: JsonError) -> Problem {
+    let problem = Problem::new(ProblemKind::MalformedBody, error.to_string());
+    match error.member() {
+        Some(member) => problem.at(member),
+        None => problem,
+    }
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -484,7 +478,8 @@ mod tests {
         assert_eq!(
             (detail.as_str(), field.as_deref()),
             (
-                "inner[1]: invalid type: string \"two\", expected u8 at line 1 column 19",
+                "inner[1]: must be a whole number from 0 to 255, not the string \"two\" at line 1 \
+                 column 19",
                 Some("inner[1]")
             )
         );
@@ -495,7 +490,10 @@ mod tests {
         assert!(error_of("{").0.contains("EOF"));
         assert!(error_of("[[]]").0.contains("a JSON object"));
         let deep = format!("{{\"inner\": {}", "[".repeat(100_000));
-        assert!(error_of(&deep).0.contains("invalid type"), "deep nesting is an ordinary error");
+        assert!(
+            error_of(&deep).0.contains("must be a whole number"),
+            "deep nesting is an ordinary error"
+        );
     }
 
     #[tokio::test]

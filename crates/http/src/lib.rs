@@ -4,6 +4,7 @@
 //!   order when the process stops.
 //! - [`Tls`] is the TLS of a listener, whose files may change while it runs.
 //! - [`body`] reads a request's JSON body within limits of size and time.
+//! - [`json`] says in plain words what is wrong with a JSON text.
 //! - [`access`] lets only callers with a token use the front ends.
 //! - [`Problem`] is an error as RFC 9457 describes it; [`ProblemKind`] is the table of all kinds.
 //! - [`decision`] writes a decision as a response.
@@ -12,6 +13,7 @@
 pub mod access;
 pub mod body;
 pub mod decision;
+pub mod json;
 mod listener;
 mod problem;
 pub mod traffic;

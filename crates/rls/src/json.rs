@@ -185,7 +185,7 @@ struct LimitBody {
 
 /// A unit, by name or by number.
 #[derive(Debug, Default, Deserialize)]
-#[serde(untagged, expecting = "a unit of time, as in \"MINUTE\"")]
+#[serde(untagged, expecting = "must be a unit of time, as in \"MINUTE\"")]
 enum UnitBody {
     #[serde(deserialize_with = "unit_by_name")]
     Named(Unit),
@@ -204,7 +204,7 @@ fn unit_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::E
 /// A whole number, as a number or as a string: Protobuf's JSON mapping writes 64-bit numbers as
 /// strings. It also accepts `2.0` and `2e0` as whole numbers.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a whole number")]
+#[serde(untagged, expecting = "must be a whole number of at least 0")]
 enum NumberBody {
     Number(u64),
     #[serde(deserialize_with = "whole")]

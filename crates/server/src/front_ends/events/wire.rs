@@ -8,6 +8,7 @@ use sluice::stats::events::{
     DatabaseConnections, Deployment, DeploymentEnd, DeploymentStage, EventError, Events, Gauge,
     Histogram, HttpRequest, LlmRequest, ToolExecution,
 };
+use sluice_http::json;
 use utoipa::{
     ToSchema,
     openapi::{
@@ -104,22 +105,9 @@ struct Typed<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-/// Parses `text`; the error names the field.
+/// Parses `text`; the error names the member. Its line and column would refer to the single event.
 fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let what = without_place(&error.into_inner().to_string());
-        if path.chars().any(char::is_alphanumeric) { format!("{path}: {what}") } else { what }
-    })?;
-    deserializer.end().map_err(|error| without_place(&error.to_string()))?;
-    Ok(value)
-}
-
-/// Returns the message without line and column, which refer to the single event.
-fn without_place(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    message[..end].to_owned()
+    json::read(text).map_err(|error| error.without_place().to_string())
 }
 
 /// Turns the error into its message.

@@ -305,16 +305,14 @@ mod tests {
 
     #[test]
     fn costs_are_an_object_and_money_is_a_number() {
-        let object =
-            "expected an object, as in `{ \"input_tokens\": 900, \"output_tokens\": 300 }`";
+        let object = "must be an object, as in `{ \"input_tokens\": 900, \"output_tokens\": 300 }`";
         for (costs, expected) in [
-            ("[]", format!("costs: invalid type: sequence, {object}")),
-            ("[0, 5, 0, 0, 5, null]", format!("costs: invalid type: sequence, {object}")),
-            ("7", format!("costs: invalid type: integer `7`, {object}")),
+            ("[]", format!("costs: {object}, not an array")),
+            ("[0, 5, 0, 0, 5, null]", format!("costs: {object}, not an array")),
+            ("7", format!("costs: {object}, not the number 7")),
             (
                 r#"{"cost": "0.02"}"#,
-                "costs.cost: invalid type: string \"0.02\", expected a number, as in 0.02"
-                    .to_owned(),
+                "costs.cost: must be a number, as in 0.02, not the string \"0.02\"".to_owned(),
             ),
             (r#"{"input": 1}"#, "costs.input: unknown field `input`, expected one of".to_owned()),
         ] {

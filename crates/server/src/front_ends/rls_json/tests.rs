@@ -142,7 +142,7 @@ async fn an_invalid_body_is_a_problem_that_names_the_member() {
     for (body, detail) in [
         ("[]", "the body must be a JSON object"),
         ("{", "EOF while parsing"),
-        ("{\"domain\": 5}", "domain: invalid type: integer `5`, expected a string"),
+        ("{\"domain\": 5}", "domain: must be a string, not the number 5"),
         ("{\"domains\": \"edge\"}", "unknown field `domains`"),
         ("{\"domain\": \"edge\"}", "descriptors is empty: send at least one"),
         (
@@ -151,7 +151,7 @@ async fn an_invalid_body_is_a_problem_that_names_the_member() {
         ),
         (
             "{\"domain\": \"edge\", \"descriptors\": [{\"hitsAddend\": -1}]}",
-            "descriptors[0].hitsAddend: a whole number",
+            "descriptors[0].hitsAddend: must be a whole number",
         ),
         (
             "{\"domain\": \"edge\", \"descriptors\": [{\"hitsAddend\": \"x\"}]}",
