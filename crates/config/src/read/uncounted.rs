@@ -23,6 +23,12 @@ impl WrittenLimit {
         self.rule.terms.metering.map(|metering| metering.counts)
     }
 
+    /// Whether a request to a model, which is a `POST`, has a method that the limit is for.
+    fn is_for_post(&self) -> bool {
+        let methods = &self.rule.when.methods;
+        methods.is_empty() || methods.iter().any(|method| method.eq_ignore_ascii_case("POST"))
+    }
+
     /// Whether a request to a model can have a path that the limit is for.
     fn is_reached_by(&self, routes: &[LlmRoute]) -> bool {
         let paths = &self.rule.when.paths;
@@ -67,7 +73,13 @@ pub(super) fn warn(
             );
             continue;
         };
-        if !limit.is_reached_by(&llm.routes) {
+        if !limit.is_for_post() {
+            root.warn_at(
+                place,
+                "counts tokens or money, and `when.method` lacks `POST`, the method of every request \
+                 to a model: only `/v1/reserve` takes from it. Add `POST`, or remove `method`",
+            );
+        } else if !limit.is_reached_by(&llm.routes) {
             root.warn_at(
                 place,
                 "counts tokens or money, and none of `llm.routes` is for a path of its `when`: \
