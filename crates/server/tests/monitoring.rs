@@ -126,6 +126,22 @@ async fn send(
 }
 
 #[tokio::test]
+async fn the_path_above_all_pages_lists_them() {
+    let replica = Replica::start(&[]).await;
+    let index = replica.get("/monitoring").await;
+    assert_eq!(replica.get("/monitoring/").await, index);
+    let paths = index["pages"].as_array().unwrap().iter().map(|page| page["path"].as_str());
+    let paths: Vec<_> = paths.map(Option::unwrap).collect();
+    for page in [STATS, SUMMARY, OVERVIEW, HEALTH] {
+        assert!(paths.contains(&page), "{page} is not in {index}");
+    }
+    for path in paths {
+        replica.get(path).await;
+    }
+    replica.stop().await;
+}
+
+#[tokio::test]
 async fn the_pages_of_one_process_have_the_documented_members() {
     let replica = Replica::start(&[
         SLOW_REFILL,

@@ -18,7 +18,8 @@ use super::{
     health::{Alive, HEALTH_PATH, HEALTHCHECK_PATH, READY_PATH, Readiness},
     metrics,
     monitoring::{
-        self, DENIALS_PATH, DETAILED_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SLO_PATH, SUMMARY_PATH,
+        self, DENIALS_PATH, DETAILED_PATH, INDEX_PATH, OVERVIEW_PATH, RATE_LIMITS_PATH, SLO_PATH,
+        SUMMARY_PATH,
     },
 };
 use crate::describe::{
@@ -115,6 +116,7 @@ pub(crate) fn all(schemas: &mut Schemas) -> Vec<Described> {
         ready(schemas),
         metrics_page(schemas),
         console_page(schemas),
+        monitoring_index(schemas),
     ]
     .into_iter()
     .chain(monitoring)
@@ -192,7 +194,7 @@ fn metrics_page(schemas: &mut Schemas) -> Described {
         "Metrics for Prometheus",
         "`docs/metrics.md` lists all metrics.",
     );
-    get(metrics::PATH, guarded(schemas, operation, found.build(), ProblemKind::Internal).build())
+    get(metrics::PATH, guarded(schemas, operation, found.build(), [ProblemKind::Internal]).build())
 }
 
 fn console_page(schemas: &mut Schemas) -> Described {
@@ -213,6 +215,17 @@ fn console_page(schemas: &mut Schemas) -> Described {
     get(console::PATH, with_responses(operation, problems).build())
 }
 
+fn monitoring_index(schemas: &mut Schemas) -> Described {
+    let found = json_response::<monitoring::MonitoringIndex>(schemas, "The pages.", None);
+    let operation = operation(
+        Topic::Monitoring,
+        "monitoring",
+        "The list of the pages below",
+        "Each is JSON. `/console` shows them to people.",
+    );
+    get(INDEX_PATH, guarded(schemas, operation, found.build(), []).build())
+}
+
 /// A page of `/monitoring`, which may require credentials.
 fn page<T: ToSchema>(
     schemas: &mut Schemas,
@@ -222,7 +235,8 @@ fn page<T: ToSchema>(
 ) -> Described {
     let found = json_response::<T>(schemas, "The statistics.", example);
     let operation = operation(Topic::Monitoring, name, summary, description);
-    get(path, guarded(schemas, operation, found.build(), ProblemKind::StoreUnavailable).build())
+    let failures = [ProblemKind::StoreUnavailable];
+    get(path, guarded(schemas, operation, found.build(), failures).build())
 }
 
 /// Adds the response for authorised requests, and the problems of others.
@@ -230,7 +244,7 @@ fn guarded(
     schemas: &mut Schemas,
     operation: OperationBuilder,
     found: Response,
-    failure: ProblemKind,
+    failures: impl IntoIterator<Item = ProblemKind>,
 ) -> OperationBuilder {
     let anybody = SecurityRequirement::default();
     let with = |name: &str| SecurityRequirement::new(name, [] as [&str; 0]);
@@ -239,7 +253,7 @@ fn guarded(
         .fold(operation, OperationBuilder::security);
     with_responses(
         with_responses(operation, [("200", found)]),
-        problem_responses(schemas, [ProblemKind::Unauthorized, failure]),
+        problem_responses(schemas, [ProblemKind::Unauthorized].into_iter().chain(failures)),
     )
 }
 

@@ -5,6 +5,7 @@
 //!
 //! | path | content |
 //! |---|---|
+//! | [`INDEX_PATH`] | the list of the others |
 //! | [`RATE_LIMITS_PATH`] | clients of the last hour, requests and denials by endpoint |
 //! | [`SUMMARY_PATH`] | totals and means of HTTP, language models, blueprints, deployments, tools |
 //! | [`OVERVIEW_PATH`] | the most important values of the others |
@@ -17,6 +18,7 @@
 mod cost_summary;
 mod denials_page;
 mod detailed_health;
+mod index;
 mod metrics_summary;
 mod rate_limit_stats;
 mod rounded;
@@ -46,12 +48,15 @@ use sluice_store::{Replica, StoreError};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 pub(crate) use self::{
-    denials_page::DenialsPage, detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
-    rate_limit_stats::RateLimitStats, slo_page::SloPage, stats_overview::StatsOverview,
+    denials_page::DenialsPage, detailed_health::DetailedHealth, index::MonitoringIndex,
+    metrics_summary::MetricsSummary, rate_limit_stats::RateLimitStats, slo_page::SloPage,
+    stats_overview::StatsOverview,
 };
 use super::shared_text::SharedText;
 use crate::{admin::health::Health, decision_log::DecisionLog, engine::Engine, store::OpenStore};
 
+/// The path of [`MonitoringIndex`].
+pub(crate) const INDEX_PATH: &str = "/monitoring";
 /// The path of [`RateLimitStats`].
 pub(crate) const RATE_LIMITS_PATH: &str = "/monitoring/rate-limit/stats";
 /// The path of [`MetricsSummary`].
@@ -156,6 +161,7 @@ async fn read_once<T>(
 /// The routes of `/monitoring`.
 pub(crate) fn routes(monitoring: &Monitoring) -> Router {
     Router::new()
+        .route(INDEX_PATH, page(monitoring, index))
         .route(RATE_LIMITS_PATH, page(monitoring, rate_limits))
         .route(SUMMARY_PATH, page(monitoring, summary))
         .route(OVERVIEW_PATH, page(monitoring, overview))
@@ -180,6 +186,10 @@ where
         }
         Err(problem) => problem.into_response(),
     })
+}
+
+async fn index(_: Monitoring) -> Result<Bytes, Problem> {
+    Ok(json(&MonitoringIndex::ALL))
 }
 
 async fn rate_limits(monitoring: Monitoring) -> Result<Bytes, Problem> {
