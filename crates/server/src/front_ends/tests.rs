@@ -179,7 +179,9 @@ async fn invented_keys_are_bounded_wherever_sluice_reads_them() {
             if number == 99 {
                 assert_eq!(got.problem(), Some("urn:sluice:problem:rate-limited"));
                 assert_eq!(got.body["limits"][0]["name"], "clients.unverified");
-                assert_eq!(got.header("retry-after"), Some("17280"), "a fifth of a day");
+                // A fifth of a day, but for what the test has taken so far.
+                let retry_after: u64 = got.header("retry-after").unwrap().parse().unwrap();
+                assert!((17_000..=17_280).contains(&retry_after), "{retry_after}");
             }
         }
         assert_eq!(passed, 5, "{path}");
