@@ -101,18 +101,21 @@ const TABLES: [Table; 5] = [
 
 /// The number of simulated schedules of leases of each kind.
 const LEASE_SCHEDULES: &str = "10000";
+/// The number of random histories that each store decides.
+const STORE_HISTORIES: &str = "2000";
 /// The most states of a case in which leases are searched.
 const LEASE_STATES: &str = "2000000";
 
 /// Runs the long form of the tests of faults, and prints their tables.
 pub(crate) fn run(report: &mut Report, seed: Option<u64>) {
-    report.run(lease_simulation());
+    report.run(leases());
     report.run(lease_search());
     let tools: Vec<_> = TOOLS.iter().filter(|tool| [REDIS, VALKEY].contains(&tool.name)).collect();
     let missing = install(report, &tools, Install::InOwnDirectory);
     if missing.contains(&REDIS) {
         return report.fail("faults", format!("without {REDIS} there is nothing to test"));
     }
+    report.run(store_histories());
     for table in &TABLES {
         if let Err(error) = fs::write(root().join(table.file), table.head()) {
             return report.fail("faults", format!("could not write {}: {error}", table.file));
@@ -152,9 +155,16 @@ impl Table {
     }
 }
 
-/// Returns the command that simulates leases, without any server.
-fn lease_simulation() -> Command {
-    let mut command = cargo(&["test", "--workspace", "--lib", "leases::simulation"]);
+/// Returns the command that compares the decisions of every store with those of the core.
+fn store_histories() -> Command {
+    let mut command = cargo(&["test", "--workspace", "--test", "conformance", "decisions_equal"]);
+    command.env("SLUICE_STORE_HISTORIES", STORE_HISTORIES);
+    command
+}
+
+/// Returns the command that simulates leases, and large fleets with leases, without any server.
+fn leases() -> Command {
+    let mut command = cargo(&["test", "--workspace", "--lib", "leases::"]);
     command.env("SLUICE_LEASE_SCHEDULES", LEASE_SCHEDULES);
     command
 }

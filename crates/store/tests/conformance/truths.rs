@@ -3,7 +3,7 @@
 //! No truth depends on how fast the machine is: a limit of tokens per day gives none back while a
 //! test runs, and a test that needs time to pass waits by the store's own clock.
 
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use sluice_core::{Action, Check, Decision, Limit, Mode, Retry, Tag, Timestamp};
@@ -16,6 +16,10 @@ use crate::{
 
 /// The time of one token at a rate of one per day.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// The number of random histories for each store, if not [`FEW_HISTORIES`].
+const HISTORIES: &str = "SLUICE_STORE_HISTORIES";
+const FEW_HISTORIES: u32 = 100;
 
 /// Returns when a denied check may be retried.
 fn retry_at(denied: &Decision) -> Timestamp {
@@ -500,12 +504,18 @@ pub async fn a_clock_that_starts_in_1970_freezes_nobody(fixture: &Fixture) {
     fixture.advance(now.since(Timestamp::from_unix_micros(0)));
 }
 
+/// Returns the number of random histories for each store.
+fn histories() -> u32 {
+    let Ok(number) = env::var(HISTORIES) else { return FEW_HISTORIES };
+    number.parse().unwrap_or_else(|error| panic!("{HISTORIES} is `{number}`: {error}"))
+}
+
 /// Decides random histories, with changing rates, debts, shadow limits and clocks that step back,
 /// in batches of one or more checks. Every decision must equal that of the core.
 #[allow(clippy::result_large_err)] // The error type is proptest's.
 pub async fn decisions_equal_those_of_the_core(fixture: &Fixture) {
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 300,
+        cases: histories(),
         failure_persistence: None,
         ..ProptestConfig::default()
     });
