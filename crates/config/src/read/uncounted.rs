@@ -76,8 +76,9 @@ pub(super) fn warn(
         if !limit.is_for_post() {
             root.warn_at(
                 place,
-                "counts tokens or money, and `when.method` lacks `POST`, the method of every request \
-                 to a model: only `/v1/reserve` takes from it. Add `POST`, or remove `method`",
+                "counts tokens or money, and `when.method` lacks `POST`, the method of every \
+                 request to a model: only `/v1/reserve` takes from it. Add `POST`, or remove \
+                 `method`",
             );
         } else if !limit.is_reached_by(&llm.routes) {
             root.warn_at(

@@ -260,3 +260,24 @@ fn guarded(
 pub(crate) fn get(path: &'static str, operation: Operation) -> Described {
     Described { path, methods: &[HttpMethod::Get], operation }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_lists_every_page_of_monitoring() {
+        let index = json!(monitoring::MonitoringIndex::ALL);
+        let pages = index["pages"].as_array().unwrap();
+        let mut listed: Vec<_> = pages.iter().map(|page| page["path"].as_str().unwrap()).collect();
+        listed.sort_unstable();
+        let described = all(&mut Schemas::default());
+        let mut below: Vec<_> = described
+            .iter()
+            .map(|described| described.path)
+            .filter(|path| path.starts_with(INDEX_PATH) && *path != INDEX_PATH)
+            .collect();
+        below.sort_unstable();
+        assert_eq!(below, listed);
+    }
+}

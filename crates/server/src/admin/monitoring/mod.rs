@@ -18,7 +18,6 @@
 mod cost_summary;
 mod denials_page;
 mod detailed_health;
-mod index;
 mod metrics_summary;
 mod rate_limit_stats;
 mod rounded;
@@ -46,11 +45,11 @@ use sluice::stats::{FleetStats, Reporter, costs::CostReport, history::History, s
 use sluice_http::{Problem, ProblemKind};
 use sluice_store::{Replica, StoreError};
 use tokio::{sync::Mutex, task::spawn_blocking};
+use utoipa::ToSchema;
 
 pub(crate) use self::{
-    denials_page::DenialsPage, detailed_health::DetailedHealth, index::MonitoringIndex,
-    metrics_summary::MetricsSummary, rate_limit_stats::RateLimitStats, slo_page::SloPage,
-    stats_overview::StatsOverview,
+    denials_page::DenialsPage, detailed_health::DetailedHealth, metrics_summary::MetricsSummary,
+    rate_limit_stats::RateLimitStats, slo_page::SloPage, stats_overview::StatsOverview,
 };
 use super::shared_text::SharedText;
 use crate::{admin::health::Health, decision_log::DecisionLog, engine::Engine, store::OpenStore};
@@ -75,6 +74,48 @@ pub(crate) const DENIALS_PATH: &str = "/monitoring/denials";
 const CACHE_LIFETIME: Duration = Duration::from_millis(200);
 /// How long a page waits for the store.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pages below `/monitoring`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MonitoringIndex {
+    pages: [PageOfIndex; 6],
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MonitoringPage)]
+struct PageOfIndex {
+    path: &'static str,
+    /// What the page shows.
+    content: &'static str,
+}
+
+impl MonitoringIndex {
+    pub(crate) const ALL: Self = Self {
+        pages: [
+            PageOfIndex {
+                path: OVERVIEW_PATH,
+                content: "the most important values of the other pages",
+            },
+            PageOfIndex {
+                path: RATE_LIMITS_PATH,
+                content: "clients of the last hour, requests and denials by endpoint",
+            },
+            PageOfIndex {
+                path: SUMMARY_PATH,
+                content: "totals and means of HTTP, models, blueprints, deployments and tools",
+            },
+            PageOfIndex {
+                path: SLO_PATH,
+                content: "the service level objectives, and what is left of their error budgets",
+            },
+            PageOfIndex { path: DENIALS_PATH, content: "the last denials of this replica" },
+            PageOfIndex {
+                path: DETAILED_PATH,
+                content: "each part of this replica, and the replicas of the fleet",
+            },
+        ],
+    };
+}
 
 /// What the pages read. Cheap to clone.
 #[derive(Clone, Debug)]
