@@ -45,7 +45,7 @@ const FORMS: [(Wire, &[&str]); 4] = [
 ];
 
 const KINDS: [&str; 5] = ["delta", "message_delta", "message_stop", "response.completed", "error"];
-const TEXTS: [&str; 16] = [
+const TEXTS: [&str; 18] = [
     "",
     "a",
     " word",
@@ -61,6 +61,8 @@ const TEXTS: [&str; 16] = [
     "\t",
     "\n",
     "\r",
+    "\0",
+    "\u{7f}",
     "error",
 ];
 const VALUES: [&str; 13] =
@@ -86,19 +88,23 @@ fn event(forms: &'static [&'static str]) -> impl Strategy<Value = String> {
     )
 }
 
-fn stream() -> impl Strategy<Value = (Wire, String)> {
+/// The events of a stream.
+fn stream() -> impl Strategy<Value = (Wire, Vec<String>)> {
     let end = prop_oneof![4 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\r")];
     (prop::sample::select(FORMS.as_slice()), end).prop_flat_map(|((wire, forms), end)| {
-        prop::collection::vec(event(forms), 0..14)
-            .prop_map(move |events| (wire, events.concat().replace('@', end)))
+        let event = event(forms).prop_map(move |event| event.replace('@', end));
+        prop::collection::vec(event, 0..14).prop_map(move |events| (wire, events))
     })
 }
 
-/// What passes of a stream that comes in pieces of this size, what it used, and what it used if it
-/// was cut there.
-fn metered(meter: &impl Fn() -> Meter, stream: &[u8], size: usize) -> (Vec<u8>, Report, Report) {
+/// What passes of a stream that comes in these pieces, what it used, and what it used if it was cut
+/// there.
+fn metered<'a>(
+    meter: &impl Fn() -> Meter,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, Report, Report) {
     let (mut whole, mut cut, mut passed) = (meter(), meter(), Vec::new());
-    for piece in stream.chunks(size) {
+    for piece in pieces {
         passed.extend_from_slice(&whole.feed(piece));
         cut.feed(piece);
     }
@@ -112,17 +118,20 @@ proptest! {
 
     #[test]
     fn events_that_are_alike_count_as_those_that_are_read_byte_by_byte(
-        (wire, stream) in stream(), removes in any::<bool>(), size in 1..700_usize,
+        (wire, events) in stream(), removes in any::<bool>(), size in 1..700_usize,
         cut in any::<prop::sample::Index>(),
     ) {
         let meter = || {
             let meter = Meter::new(wire, Framing::Sse, 5);
             if removes { meter.without_usage_chunk() } else { meter }
         };
+        let stream = events.concat();
+        let by_event = metered(&meter, events.iter().map(String::as_bytes));
+        prop_assert_eq!(by_event, metered(&meter, stream.as_bytes().chunks(1)));
         for stream in [stream.as_bytes(), &stream.as_bytes()[..cut.index(stream.len() + 1)]] {
-            let expected = metered(&meter, stream, 1);
-            prop_assert_eq!(&metered(&meter, stream, stream.len().max(1)), &expected);
-            prop_assert_eq!(&metered(&meter, stream, size), &expected);
+            let expected = metered(&meter, stream.chunks(1));
+            prop_assert_eq!(&metered(&meter, [stream]), &expected);
+            prop_assert_eq!(&metered(&meter, stream.chunks(size)), &expected);
         }
     }
 }

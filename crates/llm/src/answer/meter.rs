@@ -104,12 +104,21 @@ impl Meter {
             self.scanner.feed(bytes, &mut self.reading);
             return Cow::Borrowed(bytes);
         }
-        let (mut at, mut passed, mut event) = (0, Passed::of(bytes), Whole::default());
+        let repeated = self.repeated(bytes);
+        if repeated == bytes.len() {
+            // A filter holds nothing back between events, and takes out none that says text.
+            return Cow::Borrowed(bytes);
+        }
+        self.read_events(bytes, repeated)
+    }
+
+    /// Reads bytes of which those before `at` are repeated events, and returns what to pass on.
+    ///
+    /// Nearly every call of [`feed`](Self::feed) does without, so it does not make room for this.
+    #[inline(never)]
+    fn read_events<'a>(&mut self, bytes: &'a [u8], mut at: usize) -> Cow<'a, [u8]> {
+        let (mut passed, mut event) = (Passed::of(bytes), Whole::default());
         while at < bytes.len() {
-            if let Some(length) = self.repeated(&bytes[at..]) {
-                at += length;
-                continue;
-            }
             let (piece, length) = self.sse.next(&bytes[at..]);
             let end = at + length;
             self.read(piece, &bytes[at..end]);
@@ -128,7 +137,7 @@ impl Meter {
                 }
                 _ => {}
             }
-            at = end;
+            at = end + self.repeated(&bytes[end..]);
         }
         match &mut self.filter {
             Some(filter) => filter.passed(passed),
@@ -150,16 +159,17 @@ impl Meter {
         self.end(false).1
     }
 
-    /// Reads the event at the beginning of these bytes, if one begins there and is like another one
-    /// before. Returns its length.
-    fn repeated(&mut self, bytes: &[u8]) -> Option<usize> {
-        if !(self.is_between_events && self.sse.is_between_lines()) {
-            return None;
+    /// Reads the events at the beginning of these bytes that are like one before, up to the first
+    /// that is not. Returns the length of them all.
+    fn repeated(&mut self, bytes: &[u8]) -> usize {
+        let mut length = 0;
+        while length < bytes.len() && self.is_between_events && self.sse.is_between_lines() {
+            let Some(event) = self.pattern.find(&bytes[length..]) else { break };
+            self.reading.repeat(event);
+            length += event.length;
+            self.sse.skip_event(bytes[length - 1]);
         }
-        let event = self.pattern.find(bytes)?;
-        self.reading.repeat(event);
-        self.sse.skip_event(bytes[event.length - 1]);
-        Some(event.length)
+        length
     }
 
     /// Learns from an event, of which all was read at once, and which has its data there.

@@ -67,36 +67,32 @@ impl Pattern {
         if self.event.is_empty() {
             return None;
         }
-        let (mut found, mut from) = (Repeated::default(), 0);
+        let (mut rest, mut from) = (bytes, 0);
+        let (mut texts, mut text_bytes) = (0, 0);
         for value in &self.varying {
-            let (same, rest) = (&self.event[from..value.at.start], &bytes[found.length..]);
-            let Some(rest) = rest.strip_prefix(same) else {
-                self.differs(from, found.length, bytes);
+            let Some(content) = rest.strip_prefix(&self.event[from..value.at.start]) else {
+                self.differs(from, rest);
                 return None;
             };
-            let (length, text_bytes) = value.kind.content(rest)?;
-            if value.kind == Kind::Text {
-                found.texts += u64::from(length > 0);
-                found.text_bytes += text_bytes;
-            }
-            found.length += same.len() + length;
+            let (length, text) = value.kind.content(content)?;
+            texts += u64::from(text > 0);
+            text_bytes += text;
+            rest = &content[length..];
             from = value.at.end;
         }
-        let same = &self.event[from..];
-        if !bytes[found.length..].starts_with(same) {
-            self.differs(from, found.length, bytes);
+        let Some(rest) = rest.strip_prefix(&self.event[from..]) else {
+            self.differs(from, rest);
             return None;
-        }
-        found.length += same.len();
-        Some(found)
+        };
+        Some(Repeated { length: bytes.len() - rest.len(), texts, text_bytes })
     }
 
-    /// The event from one place on, and the bytes from another one on, are not the same.
-    fn differs(&mut self, from: usize, other: usize, bytes: &[u8]) {
-        let rest = &bytes[other..];
-        let pairs = self.event[from..].iter().zip(rest);
+    /// The event from one place on is not the same as these bytes.
+    #[cold]
+    fn differs(&mut self, from: usize, bytes: &[u8]) {
+        let pairs = self.event[from..].iter().zip(bytes);
         let same = pairs.take_while(|(left, right)| left == right).count();
-        if same == rest.len() {
+        if same == bytes.len() {
             // More has not come yet.
             return;
         }
@@ -134,29 +130,30 @@ impl Pattern {
 }
 
 impl Kind {
-    /// Returns the length of the content of such a value at the beginning of these bytes, and the
-    /// length of its text. `None` if it is not whole, or is not as simple.
+    /// Returns the length of the content of such a value at the beginning of these bytes, and how
+    /// much text it is: none if it is not counted. `None` if it is not whole, or is not as simple.
     fn content(self, bytes: &[u8]) -> Option<(usize, u64)> {
         if self == Self::Digits {
             let length = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
             return (length > 0).then_some((length, 0));
         }
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\') || byte.is_ascii_control();
         let (mut length, mut escapes) = (0, 0);
         loop {
             // Most texts are short.
-            length += bytes[length..].iter().position(is_special)?;
-            match bytes[length] {
-                b'"' => return Some((length, (length - escapes) as u64)),
+            match bytes.get(length)? {
+                b'"' => break,
                 // `\u` is some bytes of text, and not one.
                 b'\\' if !matches!(bytes.get(length + 1)?, b'u' | ..b' ') => {
                     length += 2;
                     escapes += 1;
                 }
                 // The end of a line would end the data.
-                _ => return None,
+                b'\\' | ..b' ' => return None,
+                _ => length += 1,
             }
         }
+        let text = if self == Self::Text { length - escapes } else { 0 };
+        Some((length, text as u64))
     }
 }
 

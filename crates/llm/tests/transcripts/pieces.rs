@@ -29,6 +29,37 @@ fn any_two_pieces_come_the_same() {
     }
 }
 
+/// The events of a stream, each with its empty line.
+fn events(body: &[u8]) -> Vec<&[u8]> {
+    let (mut events, mut start) = (Vec::new(), 0);
+    for end in 1..=body.len() {
+        let event = &body[start..end];
+        let ends = [b"\n\n".as_slice(), b"\r\n\r\n", b"\r\r"];
+        if end == body.len() || ends.iter().any(|end| event.ends_with(end)) {
+            events.push(event);
+            start = end;
+        }
+    }
+    events
+}
+
+/// A meter knows an event that comes again only if it comes whole, and reads it in full if not.
+#[test]
+fn events_that_come_again_count_as_byte_by_byte() {
+    for transcript in all().iter().filter(|transcript| transcript.framing == Framing::Sse) {
+        for times in [1, 3] {
+            let events = events(&transcript.body).into_iter();
+            let again: Vec<_> =
+                events.flat_map(|event| std::iter::repeat_n(event, times)).collect();
+            let bytes = again.concat();
+            let read_in_full = transcript.in_pieces(bytes.chunks(1));
+            let name = format!("{} {times}", transcript.name);
+            assert_eq!(transcript.in_pieces([bytes.as_slice()]), read_in_full, "{name}");
+            assert_eq!(transcript.in_pieces(again), read_in_full, "{name}");
+        }
+    }
+}
+
 #[test]
 fn what_passes_whole_passes_at_once_and_uncopied() {
     for transcript in all() {
