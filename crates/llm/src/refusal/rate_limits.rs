@@ -47,39 +47,60 @@ pub fn rate_limit_headers(
     vendor: Vendor,
     limits: &[RateLimit],
     now: Timestamp,
-) -> Vec<(String, String)> {
+) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     for counted in ALL {
         let of_kind = limits.iter().filter(|limit| limit.counts == counted);
-        let Some(limit) = of_kind.min_by_key(|limit| limit.remaining) else {
+        let least = of_kind.min_by_key(|limit| limit.remaining);
+        let Some((limit, names)) = least.zip(names(vendor, counted)) else {
             continue;
         };
-        let name = match counted {
-            Counted::Requests => "requests",
-            Counted::Tokens => "tokens",
-            Counted::InputTokens => "input-tokens",
-            Counted::OutputTokens => "output-tokens",
+        let reset = match vendor {
+            Vendor::Anthropic => rfc3339(now.after(limit.reset_in)),
+            Vendor::OpenAi | Vendor::Gemini => go_duration(limit.reset_in),
         };
-        let values = [("limit", limit.limit), ("remaining", limit.remaining)];
-        let is_part = matches!(counted, Counted::InputTokens | Counted::OutputTokens);
-        match vendor {
-            Vendor::OpenAi if !is_part => {
-                headers.extend(values.map(|(field, value)| {
-                    (format!("x-ratelimit-{field}-{name}"), value.to_string())
-                }));
-                headers.push((format!("x-ratelimit-reset-{name}"), go_duration(limit.reset_in)));
-            }
-            Vendor::Anthropic => {
-                headers.extend(values.map(|(field, value)| {
-                    (format!("anthropic-ratelimit-{name}-{field}"), value.to_string())
-                }));
-                let reset = rfc3339(now.after(limit.reset_in));
-                headers.push((format!("anthropic-ratelimit-{name}-reset"), reset));
-            }
-            Vendor::OpenAi | Vendor::Gemini => {}
-        }
+        let values = [limit.limit.to_string(), limit.remaining.to_string(), reset];
+        headers.extend(names.into_iter().zip(values));
     }
     headers
+}
+
+/// Returns the fields of a vendor for a limit, for what remains of it, and for when it is whole
+/// again, if the vendor has them.
+const fn names(vendor: Vendor, counted: Counted) -> Option<[&'static str; 3]> {
+    Some(match (vendor, counted) {
+        (Vendor::OpenAi, Counted::Requests) => [
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ],
+        (Vendor::OpenAi, Counted::Tokens) => {
+            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
+        }
+        (Vendor::Anthropic, Counted::Requests) => [
+            "anthropic-ratelimit-requests-limit",
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-requests-reset",
+        ],
+        (Vendor::Anthropic, Counted::Tokens) => [
+            "anthropic-ratelimit-tokens-limit",
+            "anthropic-ratelimit-tokens-remaining",
+            "anthropic-ratelimit-tokens-reset",
+        ],
+        (Vendor::Anthropic, Counted::InputTokens) => [
+            "anthropic-ratelimit-input-tokens-limit",
+            "anthropic-ratelimit-input-tokens-remaining",
+            "anthropic-ratelimit-input-tokens-reset",
+        ],
+        (Vendor::Anthropic, Counted::OutputTokens) => [
+            "anthropic-ratelimit-output-tokens-limit",
+            "anthropic-ratelimit-output-tokens-remaining",
+            "anthropic-ratelimit-output-tokens-reset",
+        ],
+        (Vendor::OpenAi, Counted::InputTokens | Counted::OutputTokens) | (Vendor::Gemini, _) => {
+            return None;
+        }
+    })
 }
 
 /// Writes a duration as Go does, rounded up to milliseconds.

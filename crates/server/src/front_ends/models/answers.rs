@@ -130,10 +130,8 @@ impl VendorAnswers {
             })
             .collect();
         for (name, value) in rate_limit_headers(self.0, &limits, decision.at()) {
-            if let (Ok(name), Ok(value)) =
-                (name.parse::<HeaderName>(), HeaderValue::try_from(value))
-            {
-                fields.insert(name, value);
+            if let Ok(value) = HeaderValue::try_from(value) {
+                fields.insert(HeaderName::from_static(name), value);
             }
         }
     }
