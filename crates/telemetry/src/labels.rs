@@ -3,7 +3,12 @@
 //! An enum of fixed values is declared by [`label_values!`]. Its name ends in `Label` where it
 //! mirrors an enum or a type of another crate, such as [`MethodLabel`](crate::MethodLabel).
 
-use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use opentelemetry::{
     StringValue,
@@ -34,6 +39,14 @@ struct Inner {
     kept: RwLock<HashSet<Arc<str>>>,
     other: Arc<str>,
     folded: BoundCounter<u64>,
+}
+
+/// What is bound to each value of a capped label, such as its instruments, so that a record does
+/// not have to look for them by all its labels.
+#[derive(Debug)]
+pub(crate) struct BoundValues<T> {
+    values: CappedValues,
+    bound: RwLock<HashMap<Box<str>, Arc<T>>>,
 }
 
 /// The label of [`FOLDED`]: the name of the label whose value was replaced.
@@ -143,6 +156,32 @@ impl Inner {
         let value: Arc<str> = raw.into();
         kept.insert(Arc::clone(&value));
         Some(value)
+    }
+}
+
+// === impl BoundValues ===
+
+impl<T> BoundValues<T> {
+    /// Binds nothing yet to any of `values`.
+    pub(crate) fn new(values: CappedValues) -> Self {
+        Self { values, bound: RwLock::default() }
+    }
+
+    /// Returns what is bound to the value that [`CappedValues::value`] returns for `raw`. It is
+    /// made by `bind` when there is none.
+    pub(crate) fn get(&self, raw: &str, bind: impl FnOnce(StringValue) -> T) -> Arc<T> {
+        let known = |value: &str| self.bound.read().get(value).cloned();
+        if let Some(known) = known(raw) {
+            return known;
+        }
+        let value = self.values.value(raw);
+        // Looked for under the read lock, for a flood of names beyond the cap.
+        if let Some(known) = known(value.as_str()) {
+            return known;
+        }
+        let mut bound = self.bound.write();
+        let place = bound.entry(value.as_str().into());
+        Arc::clone(place.or_insert_with(|| Arc::new(bind(value))))
     }
 }
 
@@ -266,6 +305,23 @@ mod tests {
         });
         assert_eq!(kept.len(), 10 + 1);
         assert_eq!(model.folded(), (4 * 990).to_string());
+    }
+
+    #[test]
+    fn what_is_bound_to_a_value_is_made_once_and_beyond_the_cap_shared() {
+        let Fixture { prometheus, _provider: provider, .. } = capped_at(0);
+        let limit = Label::capped("limit", 1);
+        let bound = BoundValues::new(CappedValues::new(&provider.meter("test"), limit));
+        let get = |raw: &str, made: u32| bound.get(raw, |value| (value.to_string(), made));
+        assert_eq!(*get("a", 1), ("a".to_owned(), 1));
+        assert_eq!(*get("b", 2), (OTHER.to_owned(), 2));
+        for raw in ["b", "c", OTHER] {
+            assert_eq!(*get(raw, 3), (OTHER.to_owned(), 2));
+        }
+        assert_eq!(*get("a", 4), ("a".to_owned(), 1));
+        let text = prometheus.render().expect("the metrics render");
+        // Each use of a name beyond the cap counts, as without instruments that are bound.
+        assert!(text.contains("sluice_labels_folded_total{label=\"limit\"} 3"), "{text}");
     }
 
     #[test]

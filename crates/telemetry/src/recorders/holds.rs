@@ -1,9 +1,14 @@
 //! Holds: tokens that are taken by an estimate, and corrected once the usage is known.
 
-use opentelemetry::metrics::{BoundCounter, Counter, Histogram, Meter};
+use std::sync::{Arc, OnceLock};
+
+use opentelemetry::{
+    StringValue,
+    metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter},
+};
 
 use crate::{
-    labels::{CappedValues, label_values},
+    labels::{BoundValues, CappedValues, label_values},
     metric::{Label, Metric, MetricKind},
 };
 
@@ -151,10 +156,19 @@ pub(crate) const METRICS: &[Metric] = &[HOLDS, SETTLEMENTS, TOKENS, USED, REFUSE
 pub struct HoldRecorder {
     holds: [[BoundCounter<u64>; HoldOutcome::ALL.len()]; HoldStepLabel::ALL.len()],
     settlements: [BoundCounter<u64>; SettlementOutcome::ALL.len()],
+    limits: Arc<BoundValues<BoundLimit>>,
     tokens: Counter<u64>,
     used: Histogram<f64>,
     refused: Counter<u64>,
-    limits: CappedValues,
+}
+
+/// What is recorded of one limit. Each instrument is bound at its first use, so that there is no
+/// series without a value.
+#[derive(Debug)]
+struct BoundLimit {
+    name: StringValue,
+    tokens: [OnceLock<BoundCounter<u64>>; HoldTokens::ALL.len()],
+    used: OnceLock<BoundHistogram<f64>>,
 }
 
 impl HoldRecorder {
@@ -173,10 +187,10 @@ impl HoldRecorder {
             settlements: std::array::from_fn(|state| {
                 settlements.bind(&[STATE.with(SettlementOutcome::TEXTS[state])])
             }),
+            limits: Arc::new(BoundValues::new(CappedValues::new(meter, LIMIT))),
             tokens: TOKENS.counter(meter),
             used: USED.durations(meter),
             refused: REFUSED.counter(meter),
-            limits: CappedValues::new(meter, LIMIT),
         }
     }
 
@@ -187,7 +201,7 @@ impl HoldRecorder {
 
     /// Counts tokens that were taken of `limit` by an estimate.
     pub fn held(&self, limit: &str, tokens: u64) {
-        self.count(limit, [(HoldTokens::Held, tokens)]);
+        self.count(&self.bound(limit), HoldTokens::Held, tokens);
     }
 
     /// Counts a settlement.
@@ -197,12 +211,13 @@ impl HoldRecorder {
 
     /// Counts what a settled hold was charged of `limit` in all, beside what it held.
     pub fn charged(&self, limit: &str, held: u64, charged: u64) {
-        let given_back = (HoldTokens::GivenBack, held.saturating_sub(charged));
-        let overrun = (HoldTokens::Overrun, charged.saturating_sub(held));
-        self.count(limit, [(HoldTokens::Charged, charged), given_back, overrun]);
+        let limit = self.bound(limit);
+        self.count(&limit, HoldTokens::Charged, charged);
+        self.count(&limit, HoldTokens::GivenBack, held.saturating_sub(charged));
+        self.count(&limit, HoldTokens::Overrun, charged.saturating_sub(held));
         if held > 0 {
-            let ratio = of(charged) / of(held);
-            self.used.record(ratio, &[LIMIT.with(self.limits.value(limit))]);
+            let bind = || self.used.bind(&[LIMIT.with(limit.name.clone())]);
+            limit.used.get_or_init(bind).record(of(charged) / of(held));
         }
     }
 
@@ -211,11 +226,17 @@ impl HoldRecorder {
         self.refused.add(1, &[REASON.with(reason.as_str()), REQUEST.with(request.as_str())]);
     }
 
-    fn count<const N: usize>(&self, limit: &str, counts: [(HoldTokens, u64); N]) {
-        let limit = self.limits.value(limit);
-        for (kind, tokens) in counts {
-            self.tokens.add(tokens, &[KIND.with(kind.as_str()), LIMIT.with(limit.clone())]);
-        }
+    fn bound(&self, limit: &str) -> Arc<BoundLimit> {
+        self.limits.get(limit, |name| BoundLimit {
+            name,
+            tokens: std::array::from_fn(|_| OnceLock::new()),
+            used: OnceLock::new(),
+        })
+    }
+
+    fn count(&self, limit: &BoundLimit, kind: HoldTokens, tokens: u64) {
+        let bind = || self.tokens.bind(&[KIND.with(kind.as_str()), LIMIT.with(limit.name.clone())]);
+        limit.tokens[kind.index()].get_or_init(bind).add(tokens);
     }
 }
 

@@ -1,12 +1,18 @@
 //! Requests to language models, as applications report them.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+use opentelemetry::{
+    KeyValue,
+    metrics::{BoundCounter, BoundHistogram, Counter, Histogram, Meter},
+};
 
 use super::shared_labels::STATUS;
 use crate::{
-    labels::CappedValues,
+    labels::{BoundValues, CappedValues},
     metric::{Label, Metric, MetricKind},
 };
 
@@ -62,9 +68,28 @@ pub struct LlmRecorder {
     duration: Histogram<f64>,
     tokens_generated: Counter<u64>,
     tokens_consumed: Counter<u64>,
-    models: CappedValues,
+    models: Arc<BoundValues<BoundModel>>,
     operations: CappedValues,
     statuses: CappedValues,
+}
+
+/// What is recorded of one model, by operation.
+#[derive(Debug)]
+struct BoundModel {
+    label: KeyValue,
+    operations: BoundValues<BoundOperation>,
+}
+
+/// What is recorded of one operation of a model.
+#[derive(Debug)]
+struct BoundOperation {
+    labels: [KeyValue; 2],
+    /// By status.
+    requests: BoundValues<BoundCounter<u64>>,
+    /// Bound at the first request whose duration is known.
+    duration: OnceLock<BoundHistogram<f64>>,
+    tokens_generated: BoundCounter<u64>,
+    tokens_consumed: BoundCounter<u64>,
 }
 
 /// A finished request to a language model.
@@ -160,7 +185,7 @@ impl LlmRecorder {
             duration: DURATION.durations(meter),
             tokens_generated: TOKENS_GENERATED.counter(meter),
             tokens_consumed: TOKENS_CONSUMED.counter(meter),
-            models: CappedValues::new(meter, MODEL),
+            models: Arc::new(BoundValues::new(CappedValues::new(meter, MODEL))),
             operations: CappedValues::new(meter, OPERATION),
             statuses: CappedValues::new(meter, STATUS),
         }
@@ -168,17 +193,34 @@ impl LlmRecorder {
 
     /// Records a finished request to a language model.
     pub fn request(&self, request: &LlmRequest<'_>) {
-        let model = MODEL.with(self.models.value(request.model));
-        let operation = OPERATION.with(self.operations.value(request.operation));
-        let status = STATUS.with(self.statuses.value(request.status));
-        let labels = [model, operation, status];
-        let without_status = &labels[..2];
+        let model = self.models.get(request.model, |name| BoundModel {
+            label: MODEL.with(name),
+            operations: BoundValues::new(self.operations.clone()),
+        });
+        let operation = model
+            .operations
+            .get(request.operation, |name| self.bind([model.label.clone(), OPERATION.with(name)]));
+        let requests = operation.requests.get(request.status, |name| {
+            let [model, operation] = operation.labels.clone();
+            self.requests.bind(&[model, operation, STATUS.with(name)])
+        });
 
-        self.requests.add(1, &labels);
+        requests.add(1);
         if let Some(duration) = request.duration {
-            self.duration.record(duration.as_secs_f64(), without_status);
+            let bind = || self.duration.bind(&operation.labels);
+            operation.duration.get_or_init(bind).record(duration.as_secs_f64());
         }
-        self.tokens_generated.add(request.tokens_generated, without_status);
-        self.tokens_consumed.add(request.tokens_consumed, without_status);
+        operation.tokens_generated.add(request.tokens_generated);
+        operation.tokens_consumed.add(request.tokens_consumed);
+    }
+
+    fn bind(&self, labels: [KeyValue; 2]) -> BoundOperation {
+        BoundOperation {
+            requests: BoundValues::new(self.statuses.clone()),
+            duration: OnceLock::new(),
+            tokens_generated: self.tokens_generated.bind(&labels),
+            tokens_consumed: self.tokens_consumed.bind(&labels),
+            labels,
+        }
     }
 }
