@@ -26,6 +26,9 @@ use crate::{
 /// The number of a hold's parts of which a record knows whether they were taken.
 const MOST_MISSED: usize = 32;
 
+/// The bit of an id's first byte that tells those with a name.
+const NAMED: u8 = 0x80;
+
 /// The identity of a hold: 16 bytes that its caller makes up, different for each one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HoldId([u8; 16]);
@@ -186,7 +189,23 @@ impl HoldId {
         let mut hasher = SipHasher24::new();
         hasher.write(&client.map_or([0; Tag::BYTES], Tag::to_bytes));
         hasher.write(name);
-        Self(hasher.finish128().as_bytes())
+        let mut id = hasher.finish128().as_bytes();
+        id[0] |= NAMED;
+        Self(id)
+    }
+
+    /// Makes an id of random bytes. No one knows it but who is told of the hold.
+    #[must_use]
+    pub const fn unnamed(mut random: [u8; 16]) -> Self {
+        random[0] &= !NAMED;
+        Self(random)
+    }
+
+    /// Returns whether somebody who was told nothing of the hold may know the id, since it has a
+    /// [name](Self::named).
+    #[must_use]
+    pub const fn is_named(self) -> bool {
+        self.0[0] & NAMED != 0
     }
 
     /// Returns the 22 characters of URL-safe base64 with which stores write the id.

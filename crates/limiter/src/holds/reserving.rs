@@ -345,5 +345,5 @@ fn require_estimate(parts: &[ReservedPart], usage: Option<&Usage>) -> Result<(),
 /// Returns an id that no other hold has.
 fn random_id() -> HoldId {
     let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
-    HoldId::from_bytes((u128::from(first) << 64 | u128::from(second)).to_be_bytes())
+    HoldId::unnamed((u128::from(first) << 64 | u128::from(second)).to_be_bytes())
 }

@@ -173,7 +173,7 @@ impl<S: Store> Failover<S> {
         check: &'a Check,
         limit: Duration,
     ) -> MaybeReady<Decided, impl Future<Output = Decided> + Send + 'a> {
-        if let Some(decision) = self.guarded.fallback.settled_before(check) {
+        if let Some(decision) = self.guarded.fallback.made_before(check) {
             return MaybeReady::ready(Ok(decision));
         }
         let sent = match split(check, |part| self.guarded.node_of_part(part)) {
@@ -324,7 +324,7 @@ impl<S: Store> Store for Failover<S> {
         let GuardedStore { fallback, in_doubt, .. } = &*self.guarded;
         if checks
             .iter()
-            .any(|check| fallback.settled_before(check).is_some() || in_doubt.concern(check))
+            .any(|check| fallback.made_before(check).is_some() || in_doubt.concern(check))
         {
             return StoreFuture::pending(async move {
                 let mut results = Vec::with_capacity(checks.len());

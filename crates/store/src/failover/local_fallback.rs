@@ -152,14 +152,19 @@ impl LocalFallback {
         Ok(assemble(check, &local, allowed, |part| allowed_without_store(part, false, local.at())))
     }
 
-    /// Returns the decision on a settlement that was made here before, since the store was away.
-    /// The store, which does not know that, would make it once more.
-    pub(super) fn settled_before(&self, check: &Check) -> Option<Decision> {
-        if check.action() != Action::Settle {
+    /// Returns the decision on a step of a hold that was made here before, since the store was
+    /// away: on a settlement, or on a reservation. The store, which does not know that, would make
+    /// it once more.
+    pub(super) fn made_before(&self, check: &Check) -> Option<Decision> {
+        let is_made = match check.action() {
+            Action::Reserve => |_| true,
+            Action::Settle => |record| matches!(record, Record::Settled { .. }),
+            _ => return None,
+        };
+        if !self.buckets.has_records() {
             return None;
         }
-        let is_settled = |record| matches!(record, Record::Settled { .. });
-        let local = self.buckets.decide_if(&self.local(check, check), is_settled)?;
+        let local = self.buckets.decide_if(&self.local(check, check), is_made)?;
         let allowed = local.is_allowed();
         Some(assemble(check, &local, allowed, |part| {
             allowed_without_store(part, false, local.at())

@@ -77,7 +77,7 @@ impl<S: Store> Failover<S> {
 impl<S: Store> GuardedStore<S> {
     /// Sends the check of one node, for a caller that waits until `deadline`.
     fn send(self: &Arc<Self>, node: NodeId, check: Check, deadline: Instant) -> GroupFuture {
-        if let Some(decision) = self.fallback.settled_before(&check) {
+        if let Some(decision) = self.fallback.made_before(&check) {
             return StoreFuture::ready(Ok(decision));
         }
         let Some(call) = self.admit(node, &check) else {

@@ -1,13 +1,16 @@
-//! Steps of holds that were made here, and that the store may have made as well.
+//! Steps of holds that were decided here, and that the store may have made as well.
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use sluice_core::{Check, Decision, RecordKey, Timestamp};
+use sluice_core::{Action, Check, Decision, Part, RecordKey, Retry, Source, Timestamp, Verdict};
 
 use super::partition_set::PartitionSet;
 use crate::StoreError;
@@ -20,15 +23,15 @@ const CAPACITY: usize = 10_000;
 /// store took stays taken: the new window did not count it, and cannot give it back.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// Remembers each step of a hold that was made here because the store's reply was late or lost,
+/// Remembers each step of a hold that was decided here because the store's reply was late or lost,
 /// until the store has taken it back.
 ///
 /// The store may count what the ledger charges to it as well. Other charges have no name by which
 /// it could find them; a hold has one. Until the step is taken back, the circuit breaker counts as
 /// open for the hold: its other steps are made here, where all of it is known.
 ///
-/// Steps that find no room count twice. None counts too little: what is taken back was made here
-/// too, and is charged.
+/// Steps that find no room count twice. None counts too little: what is taken back is charged if it
+/// was made here too.
 #[derive(Debug, Default)]
 pub(super) struct StepsInDoubt {
     /// The checks that take them back.
@@ -38,20 +41,52 @@ pub(super) struct StepsInDoubt {
 }
 
 /// Returns the check that takes `check` back in the store, which has not decided it because of
-/// `cause`, but for the `decision` that was made here. `None` if the store was not asked, or if
-/// nothing was taken for a hold.
-pub(super) fn undo(check: &Check, decision: &Decision, cause: &StoreError) -> Option<Check> {
+/// `cause`, so that it was decided here, with this `result`. `None` if the store was not asked, or
+/// if what it took is not to be taken back:
+///
+/// - A step that was made here is charged, so it is. So is a reservation that was refused here, if
+///   it has no name: nobody will ever settle it.
+/// - Other refused steps are not. Their caller may have sent them to another replica as well, which
+///   found them made and said so.
+pub(super) fn undo(
+    check: &Check,
+    result: &Result<Decision, StoreError>,
+    cause: &StoreError,
+    now: Timestamp,
+) -> Option<Check> {
     let was_asked = match cause {
-        StoreError::BreakerOpen => false,
+        StoreError::BreakerOpen | StoreError::TooLarge { .. } | StoreError::NoHolds { .. } => false,
         StoreError::Timeout { within } => !within.is_zero(),
         _ => true,
     };
-    check.hold().filter(|_| was_asked)?;
-    let taken_at = decision.at().before(CLOCK_TOLERANCE);
-    let verdicts = decision.verdicts().iter().cloned();
-    let decision = Decision::new(decision.is_allowed(), verdicts, taken_at, decision.source())
-        .with_guarded(decision.guarded().zip(decision.hold_ends_at()));
-    check.undone(&decision)
+    let hold = check.hold().filter(|_| was_asked)?;
+    let taken_at = now.before(CLOCK_TOLERANCE);
+    match result {
+        Ok(made) if made.is_allowed() => {
+            let verdicts = made.verdicts().iter().cloned();
+            let guarded = made.guarded().zip(made.hold_ends_at());
+            let by_store = Decision::new(true, verdicts, taken_at, made.source());
+            check.undone(&by_store.with_guarded(guarded))
+        }
+        _ if check.action() == Action::Reserve && !hold.id().is_named() => {
+            let verdicts = check.parts().iter().map(if_taken);
+            check.undone(&Decision::new(true, verdicts, taken_at, Source::Store))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the verdict of a store that has allowed the check of this part. A limit in shadow mode
+/// may not have had the tokens.
+fn if_taken(part: &Part) -> Verdict {
+    Verdict {
+        limit: Arc::clone(&part.limit),
+        cost: part.cost,
+        admitted: part.limit.denies(),
+        remaining: 0,
+        reset_in: None,
+        retry: Retry::Now,
+    }
 }
 
 impl StepsInDoubt {

@@ -23,8 +23,8 @@ impl<S: Store> GuardedStore<S> {
     ) -> Result<Decision, StoreError> {
         let asked_in_vain = check.hold().map(|_| cause.clone());
         let result = self.fallback.decide(check, cause);
-        if let (Ok(decision), Some(cause)) = (&result, asked_in_vain)
-            && let Some(undo) = steps_in_doubt::undo(check, decision, &cause)
+        if let Some(cause) = asked_in_vain
+            && let Some(undo) = steps_in_doubt::undo(check, &result, &cause, self.clock.now())
         {
             match split(&undo, |part| self.node_of_part(part)) {
                 Some(groups) => groups.into_iter().for_each(|of| self.in_doubt.add(of.check)),

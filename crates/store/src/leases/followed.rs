@@ -24,6 +24,10 @@ const RETURNED_BEFORE_END: Duration = Duration::from_millis(200);
 /// The time between two asks at a store that does not respond.
 const PACE_OF_OUTAGE: Duration = Duration::from_millis(100);
 
+/// The longest time between two asks at a bucket without a token: others may return leases to it
+/// before it refills.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// One bucket that this replica's requests use.
 #[derive(Debug)]
 pub(super) struct Followed {
@@ -201,7 +205,7 @@ impl Followed {
         let wanted = ask.part.cost.tokens();
         if lent < wanted / 2 {
             self.is_scarce = verdict.remaining < wanted;
-            self.paced_until = now.after(pace(&self.rate));
+            self.paced_until = now.after(self.pause(verdict.remaining));
         } else {
             self.is_scarce = false;
             self.paced_until = now;
@@ -236,8 +240,15 @@ impl Followed {
             && verdict.remaining < want
         {
             self.is_scarce = true;
-            self.paced_until = now.after(pace(&self.rate));
+            self.paced_until = now.after(self.pause(verdict.remaining));
         }
+    }
+
+    /// Returns how long not to ask for a bucket with so few tokens. One without any has none before
+    /// the next one came back, however often clients that are denied ask for it.
+    fn pause(&self, remaining: u64) -> Duration {
+        let next = if remaining == 0 { refilled_in(&self.rate, 1) } else { Duration::ZERO };
+        pace(&self.rate).max(next.min(LONGEST_PAUSE))
     }
 
     /// Notes that tokens were put into the bucket, so it need not be scarce any more.

@@ -153,6 +153,11 @@ impl<C: Clock> MemoryStore<C> {
         known.then(|| self.decide_recorded(check, key, &mut records))
     }
 
+    /// Returns whether any hold is known, or was until a moment ago.
+    pub(crate) fn has_records(&self) -> bool {
+        self.records.lock().len() > 0
+    }
+
     /// Forgets the record of a hold.
     pub(crate) fn forget_record(&self, key: &RecordKey) {
         self.records.lock().forget(key);

@@ -74,9 +74,17 @@ async fn a_hold_that_is_reserved_here_is_settled_late_by_the_store_afterwards() 
     assert_eq!(reserved.source(), Source::Local);
     fixture.recover().await;
     assert_eq!(fixture.left(&limit).await, 40);
+    // Sent again, it is not made once more.
+    let repeated = fixture.decide(&reserve(&limit, 60)).await;
+    assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Local));
+    let conflict = fixture.decide(&reserve(&limit, 61)).await;
+    assert_eq!(outcome(&conflict), (false, Some(Guarded::Conflict), Source::Local));
+    assert_eq!(fixture.left(&limit).await, 40);
     let settlement = settle(&limit, 60, 10, reserved.at());
     let settled = fixture.decide(&settlement).await;
     assert_eq!(outcome(&settled), (true, Some(Guarded::Late), Source::Store));
+    let conflict = fixture.decide(&reserve(&limit, 60)).await;
+    assert_eq!(outcome(&conflict), (false, Some(Guarded::Conflict), Source::Store));
     let repeated = fixture.decide(&settlement).await;
     assert_eq!(outcome(&repeated), (true, Some(Guarded::Repeated), Source::Store));
     assert_eq!(fixture.left(&limit).await, 90);

@@ -1,7 +1,8 @@
 //! Steps of holds that are made here although the store has made them too.
 
 use sluice_core::{
-    Calendar, CalendarUnit, CostsDigest, Guarded, HoldStep, Part, Quota, Source, Timestamp,
+    Calendar, CalendarUnit, CostsDigest, Guarded, Hold, HoldId, HoldStep, Part, Quota, Source,
+    Timestamp,
 };
 
 use super::{
@@ -84,16 +85,27 @@ async fn what_the_store_took_for_an_extension_is_taken_back() {
     assert_eq!(fixture.left(&limit).await, 90);
 }
 
-/// Its caller may have sent it again to another replica, which found it made.
+/// Nobody knows an id without a name, so nobody could settle the hold. That with a name may have
+/// been sent to another replica as well, which found it made.
 #[tokio::test(start_paused = true)]
-async fn what_was_denied_here_is_not_taken_back() {
-    let fixture = Fixture::new(Behaviour::DecidesAndHangs);
-    fixture.store.set_live_replicas(2);
-    let limit = slow("daily", 100);
-    let denied = fixture.decide(&reserve(&limit, 60)).await;
-    assert_eq!((denied.is_allowed(), denied.source()), (false, Source::Local));
-    fixture.recover().await;
-    assert_eq!(fixture.left(&limit).await, 40);
+async fn what_was_refused_here_is_taken_back_unless_it_has_a_name() {
+    let [named, unnamed] = [HoldId::named(None, b"it"), HoldId::unnamed([255; 16])];
+    for (id, left) in [(unnamed, 100), (named, 40)] {
+        for rule in [OnStoreFailure::Local, OnStoreFailure::Deny, OnStoreFailure::Error] {
+            let fixture = Fixture::new(Behaviour::DecidesAndHangs);
+            fixture.store.set_live_replicas(2);
+            let limit = slow("daily", 100).with_on_store_failure(rule);
+            let step = HoldStep::Reserve { costs: CostsDigest::from_number(61) };
+            let reserve = Check::of_hold(Hold::new(id, Duration::from_secs(600), step));
+            let reserve = reserve.with(&Arc::new(limit.clone()), alice(), cost(60));
+            let refused = fixture.store.decide(&reserve).await;
+            assert!(refused.is_err() || refused.unwrap().is_denied(), "{rule:?}");
+            assert_eq!(fixture.left(&limit).await, 40, "the store has made it");
+            fixture.inner.set(Behaviour::Responds);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(fixture.left(&limit).await, left, "{rule:?} {id}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +142,8 @@ async fn a_store_that_cannot_read_its_data_is_asked_once() {
     fixture.inner.set(Behaviour::ReturnsGarbage);
     fixture.breaker_is(BreakerState::Closed).await;
     eventually_async("nothing is owed", async || fixture.store.state().owed_buckets == 0).await;
-    fixture.inner.set(Behaviour::Responds);
-    let again = fixture.decide(&reserve(&limit, 60)).await;
-    assert_eq!(outcome(&again), (true, Some(Guarded::Repeated), Source::Store));
+    let again = fixture.inner.decide_anyway(&reserve(&limit, 60));
+    assert_eq!(again.guarded(), Some(Guarded::Repeated), "it was not taken back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -259,6 +259,32 @@ fn a_short_block_is_a_pace_in_which_requests_are_denied_here() {
 }
 
 #[test]
+fn a_bucket_without_a_token_is_asked_again_when_the_next_one_is_back_or_after_a_second() {
+    for (rate, pause) in [
+        ("1000/second, burst 100", 20),
+        ("10/second, burst 100", 100),
+        ("60/minute, burst 3000", 1_000),
+        ("6/hour, burst 3000", 1_000),
+    ] {
+        let mut fixture = Fixture::new(rate);
+        let ask = fixture.ask();
+        fixture.make_busy();
+        let all = level(&fixture.store, &fixture.limit);
+        fixture.store.decide_now(&check(Action::Charge, &[&fixture.limit], all));
+        let decision = fixture.send(&ask);
+        fixture.lent(&ask, &decision);
+        fixture.clock.advance(millis(pause - 1));
+        fixture.make_busy();
+        let (Outcome::Denied(retry, _), None) = fixture.take(1) else { panic!("{rate}: denied") };
+        assert!(retry >= Retry::After(millis(1)), "{rate}: {retry:?}");
+        fixture.clock.advance(millis(1));
+        let (Outcome::Store { is_followed: true }, Some(_)) = fixture.take(1) else {
+            panic!("{rate}: asked")
+        };
+    }
+}
+
+#[test]
 fn a_denial_of_the_store_is_a_pace_and_a_refill_ends_it() {
     let mut fixture = Fixture::new("1000/second, burst 100");
     let ask = fixture.ask();
