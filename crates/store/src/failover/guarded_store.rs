@@ -99,7 +99,7 @@ impl<S> GuardedStore<S> {
 }
 
 impl<S: Store> GuardedStore<S> {
-    /// Lets a call to `node` through that carries `check`, unless the node is unavailable, or has to
+    /// Lets a call to `node` through that carries `check`, unless the node is unavailable, or must
     /// be told first what became of another step of the check's hold.
     pub(super) fn admit(&self, node: NodeId, check: &Check) -> Option<AdmittedCall> {
         if self.in_doubt.concern(check) { None } else { self.breakers.admit(node) }
