@@ -35,6 +35,9 @@ struct Metering {
     account: Account,
 }
 
+/// What a body has next: a frame, or its end.
+type Next = Option<Result<Frame<Bytes>, <UpstreamBody as HttpBody>::Error>>;
+
 // === impl MeteredBody ===
 
 impl MeteredBody {
@@ -63,8 +66,42 @@ impl MeteredBody {
         self.body.record_when_finished(unfinished);
     }
 
+    /// Reads what comes next, and leaves there what to pass on. Returns whether that is anything.
+    ///
+    /// It is changed where it is, since to move a frame costs more than to look at it.
+    fn read(&mut self, next: &mut Next) -> bool {
+        match next {
+            Some(Ok(frame)) => match frame.data_mut() {
+                Some(data) => {
+                    self.meter(data);
+                    if self.body.is_end_stream() {
+                        self.complete();
+                    }
+                    return !data.is_empty();
+                }
+                None => {
+                    self.complete();
+                    // What was held back comes before the trailers.
+                    if let Some(rest) = &mut self.last {
+                        std::mem::swap(rest, frame);
+                    }
+                }
+            },
+            Some(Err(_)) => {
+                if let Some(Metering { meter, mut account }) = self.metering.take() {
+                    account.close(End::Cut(meter.map(Meter::abort)));
+                }
+            }
+            None => {
+                self.complete();
+                *next = self.last.take().map(Ok);
+            }
+        }
+        true
+    }
+
     /// Reads what passes, and leaves what to pass on.
-    fn read(&mut self, data: &mut Bytes) {
+    fn meter(&mut self, data: &mut Bytes) {
         let Some(Metering { meter: Some(meter), .. }) = &mut self.metering else { return };
         *data = match meter.feed(data) {
             Cow::Borrowed(part) if part.len() == data.len() => return,
@@ -90,49 +127,19 @@ impl HttpBody for MeteredBody {
     type Data = Bytes;
     type Error = <UpstreamBody as HttpBody>::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         let this = &mut *self;
         loop {
             if this.last.is_some() {
                 return Poll::Ready(this.last.take().map(Ok));
             }
-            // It is changed where it is, since to move a frame costs more than to look at it.
             let mut polled = Pin::new(&mut this.body).poll_frame(context);
-            match &mut polled {
-                Poll::Ready(Some(Ok(frame))) => match frame.data_mut() {
-                    Some(data) => {
-                        this.read(data);
-                        let passes = !data.is_empty();
-                        if this.body.is_end_stream() {
-                            this.complete();
-                        }
-                        if passes {
-                            return polled;
-                        }
-                    }
-                    None => {
-                        this.complete();
-                        // What was held back comes before the trailers.
-                        if let Some(rest) = &mut this.last {
-                            std::mem::swap(rest, frame);
-                        }
-                        return polled;
-                    }
-                },
-                Poll::Ready(Some(Err(_))) => {
-                    if let Some(Metering { meter, mut account }) = this.metering.take() {
-                        account.close(End::Cut(meter.map(Meter::abort)));
-                    }
-                    return polled;
-                }
-                Poll::Ready(None) => {
-                    this.complete();
-                    return Poll::Ready(this.last.take().map(Ok));
-                }
-                Poll::Pending => return polled,
+            let passes = match &mut polled {
+                Poll::Ready(next) => this.read(next),
+                Poll::Pending => true,
+            };
+            if passes {
+                return polled;
             }
         }
     }
