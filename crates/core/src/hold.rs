@@ -194,15 +194,15 @@ impl HoldId {
         Self(id)
     }
 
-    /// Makes an id of random bytes. No one knows it but who is told of the hold.
+    /// Makes an id of random bytes, so that only those know it who are told of the hold.
     #[must_use]
     pub const fn unnamed(mut random: [u8; 16]) -> Self {
         random[0] &= !NAMED;
         Self(random)
     }
 
-    /// Returns whether somebody who was told nothing of the hold may know the id, since it has a
-    /// [name](Self::named).
+    /// Returns whether the id has a [name](Self::named), so that somebody who was told nothing of the
+    /// hold may know it.
     #[must_use]
     pub const fn is_named(self) -> bool {
         self.0[0] & NAMED != 0

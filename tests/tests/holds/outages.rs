@@ -104,7 +104,6 @@ async fn a_hold_of_the_store_cannot_be_settled_without_it_and_stays_charged() {
     assert_eq!(count(&mut desk, "settled").await, 1);
 }
 
-/// Two equal quotas, of which one releases what nobody settles.
 #[tokio::test]
 async fn what_was_held_without_redis_is_used_of_a_quota_that_releases_too() {
     let quotas = |unsettled| {

@@ -76,7 +76,7 @@ type Decided = Result<Decision, StoreError>;
 /// first, less what the refill has paid for in the meantime. A charge that fails is retried;
 /// nothing is lost if the node fails again in between. A check or a charge whose reply did not
 /// arrive in time may have been counted by the store as well: it then counts twice, but never not
-/// at all. A hold counts once: it has a name, by which the store takes back what it may have taken.
+/// at all. A hold counts once: it has an id, by which the store takes back what it may have taken.
 /// Until then, its other steps are made in the process. [`Store::depart`] charges what is still
 /// owed; if the store is unavailable even then, it is lost.
 ///

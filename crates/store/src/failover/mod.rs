@@ -9,7 +9,7 @@
 //! | `waiting`, `slow_calls`, `timeout` | wait for the store |
 //! | `without_store`, `local_fallback`, `limit_share`, `fleet_size` | decide without the store |
 //! | `ledger`, `charge_order`, `partition_set` | remember what was admitted without the store |
-//! | `steps_in_doubt` | remembers for which holds the store may have been asked in vain |
+//! | `steps_in_doubt` | remembers which steps of holds the store may have made as well |
 //! | `recovery`, `recovery_task` | probe a node, charge what is owed, close its breaker |
 //! | `node_tasks` | start and stop one task for each node |
 

@@ -26,8 +26,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// Remembers each step of a hold that was decided here because the store's reply was late or lost,
 /// until the store has taken it back.
 ///
-/// The store may count what the ledger charges to it as well. Other charges have no name by which
-/// it could find them; a hold has one. Until the step is taken back, the circuit breaker counts as
+/// The store may count what the ledger charges to it as well. Other charges have nothing by which
+/// it could find them; a hold has an id. Until the step is taken back, the circuit breaker counts as
 /// open for the hold: its other steps are made here, where all of it is known.
 ///
 /// Steps that find no room count twice. None counts too little: what is taken back is charged if it
@@ -44,8 +44,8 @@ pub(super) struct StepsInDoubt {
 /// `cause`, so that it was decided here, with this `result`. `None` if the store was not asked, or
 /// if what it took is not to be taken back:
 ///
-/// - A step that was made here is charged, so it is. So is a reservation that was refused here, if
-///   it has no name: nobody will ever settle it.
+/// - A step that was made here is taken back, since it is charged. So is a reservation that was
+///   refused here, if its id has no [name](sluice_core::HoldId::named): nobody will ever settle it.
 /// - Other refused steps are not. Their caller may have sent them to another replica as well, which
 ///   found them made and said so.
 pub(super) fn undo(

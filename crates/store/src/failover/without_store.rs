@@ -21,9 +21,9 @@ impl<S: Store> GuardedStore<S> {
         check: &Check,
         cause: StoreError,
     ) -> Result<Decision, StoreError> {
-        let asked_in_vain = check.hold().map(|_| cause.clone());
+        let cause_of_step = check.hold().map(|_| cause.clone());
         let result = self.fallback.decide(check, cause);
-        if let Some(cause) = asked_in_vain
+        if let Some(cause) = cause_of_step
             && let Some(undo) = steps_in_doubt::undo(check, &result, &cause, self.clock.now())
         {
             match split(&undo, |part| self.node_of_part(part)) {
