@@ -201,8 +201,8 @@ impl HoldId {
         Self(random)
     }
 
-    /// Returns whether the id has a [name](Self::named), so that somebody who was told nothing of the
-    /// hold may know it.
+    /// Returns whether the id has a [name](Self::named), so that somebody who was told nothing of
+    /// the hold may know it.
     #[must_use]
     pub const fn is_named(self) -> bool {
         self.0[0] & NAMED != 0

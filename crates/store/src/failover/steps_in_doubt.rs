@@ -27,8 +27,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// until the store has taken it back.
 ///
 /// The store may count what the ledger charges to it as well. Other charges have nothing by which
-/// it could find them; a hold has an id. Until the step is taken back, the circuit breaker counts as
-/// open for the hold: its other steps are made here, where all of it is known.
+/// it could find them; a hold has an id. Until the step is taken back, the circuit breaker counts
+/// as open for the hold: its other steps are made here, where all of it is known.
 ///
 /// Steps that find no room count twice. None counts too little: what is taken back is charged if it
 /// was made here too.

@@ -85,8 +85,8 @@ async fn what_the_store_took_for_an_extension_is_taken_back() {
     assert_eq!(fixture.left(&limit).await, 90);
 }
 
-/// Nobody knows an id without a name, so nobody could settle the hold. One with a name may have been
-/// sent to another replica as well, which found it made.
+/// Nobody knows an id without a name, so nobody could settle the hold. One with a name may have
+/// been sent to another replica as well, which found it made.
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_here_is_taken_back_unless_it_has_a_name() {
     let [named, unnamed] = [HoldId::named(None, b"it"), HoldId::unnamed([255; 16])];
